@@ -1,0 +1,151 @@
+"""One publication in a channel, as compact as a Python object can be.
+
+A message of the history costs its payload and about 130 bytes: no dict, no
+collector header (nothing it refers to can refer back), no text of its uid.
+"""
+
+import os
+import time
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+
+cdef str ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+cdef enum:
+    PREFIX_LENGTH = 12
+    NUMBER_LENGTH = 10
+
+cdef object now = time.time
+cdef str uid_prefix
+cdef uint64_t next_number = 0
+
+
+def _renew_uids():
+    """Begin a new series of uids; a forked child must not repeat its parent's."""
+    global uid_prefix
+    uid_prefix = "".join([ALPHABET[byte % 62] for byte in os.urandom(PREFIX_LENGTH)])
+
+_renew_uids()
+os.register_at_fork(after_in_child=_renew_uids)
+
+
+cdef str uid_text(uint64_t number):
+    """As a NUID: a random prefix of the process, then a counter, in base 62."""
+    cdef char digits[NUMBER_LENGTH]
+    cdef Py_ssize_t at
+    for at in range(NUMBER_LENGTH - 1, -1, -1):
+        digits[at] = <char>ord(ALPHABET[number % 62])
+        number = number // 62
+    return uid_prefix + digits[:NUMBER_LENGTH].decode("ascii")
+
+
+@cython.final
+@cython.no_gc       # str, bytes, ClientInfo of those, a dict of str: no cycles
+cdef class Message:
+    def __init__(self, channel, data, *, uid=None, timestamp=None, client="",
+                 info=None, offset=0, tags=None):
+        global next_number
+        if type(channel) is not str:
+            raise TypeError(f"channel must be a str, not {type(channel).__name__}")
+        if type(data) is not bytes:
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        if type(client) is not str:
+            raise TypeError(f"client must be a str, not {type(client).__name__}")
+        if info is not None and type(info) is not client_info():
+            raise TypeError(f"info must be a ClientInfo or None, not {type(info).__name__}")
+        if uid is None:
+            next_number += 1
+            self.number = next_number
+        elif type(uid) is str:
+            self.given_uid = uid
+        else:
+            raise TypeError(f"uid must be a str or None, not {type(uid).__name__}")
+        if offset < 0:
+            raise ValueError(f"offset must not be negative, not {offset!r}")
+        self.timestamp = now() if timestamp is None else timestamp
+        self.channel = channel
+        self.data = data
+        self.client = client
+        self.info = info
+        self.offset = offset
+        if tags is not None:
+            self.tags = checked_tags(tags)
+
+    @property
+    def uid(self):
+        if self.given_uid is not None:
+            return self.given_uid
+        return uid_text(self.number)
+
+    def at(self, offset):
+        if offset < 0:
+            raise ValueError(f"offset must not be negative, not {offset!r}")
+        return self.placed(offset)
+
+    cdef Message placed(self, uint64_t offset):
+        cdef Message copy = Message.__new__(Message)
+        copy.given_uid = self.given_uid
+        copy.number = self.number
+        copy.timestamp = self.timestamp
+        copy.channel = self.channel
+        copy.data = self.data
+        copy.client = self.client
+        copy.info = self.info
+        copy.offset = offset
+        copy.tags = self.tags
+        return copy
+
+    def __eq__(self, other):
+        if type(other) is not Message:
+            return NotImplemented
+        cdef Message that = other
+        return (
+            self.offset == that.offset
+            and self.channel == that.channel
+            and self.data == that.data
+            and self.uid == that.uid
+            and self.timestamp == that.timestamp
+            and self.client == that.client
+            and self.info == that.info
+            and self.tags == that.tags
+        )
+
+    def __hash__(self):
+        return hash((self.channel, self.offset, self.uid))
+
+    def __repr__(self):
+        return (
+            f"Message(channel={self.channel!r}, data={self.data!r}, uid={self.uid!r}, "
+            f"timestamp={self.timestamp!r}, client={self.client!r}, info={self.info!r}, "
+            f"offset={self.offset!r}, tags={self.tags!r})"
+        )
+
+    def __reduce__(self):
+        return (_rebuilt, (self.channel, self.data, self.uid, self.timestamp,
+                           self.client, self.info, self.offset, self.tags))
+
+
+def _rebuilt(channel, data, uid, timestamp, client, info, offset, tags):
+    """Unpickles a message."""
+    return Message(channel, data, uid=uid, timestamp=timestamp, client=client,
+                   info=info, offset=offset, tags=tags)
+
+
+cdef object client_info_type = None
+
+cdef object client_info():
+    # fanout.types imports this module, so its class is only there later.
+    global client_info_type
+    if client_info_type is None:
+        from fanout.types import ClientInfo
+        client_info_type = ClientInfo
+    return client_info_type
+
+
+cdef dict checked_tags(tags):
+    cdef dict copy = dict(tags)
+    for key, value in copy.items():
+        if type(key) is not str or type(value) is not str:
+            raise TypeError(f"tags must map str to str, not {key!r} to {value!r}")
+    return copy

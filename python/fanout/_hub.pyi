@@ -1,0 +1,91 @@
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from typing import Protocol
+
+from fanout._message import Message
+from fanout.types import ClientInfo
+
+class Encoder(Protocol):
+    """Makes the bytes of one encoding, framed and ready for the transport.
+
+    A method that returns None says that the message cannot be said in this
+    encoding; its subscribers' owners are told so.
+    """
+
+    def publication(self, channel: str, message: Message) -> bytes | None: ...
+    def join(self, channel: str, info: ClientInfo) -> bytes | None: ...
+    def leave(self, channel: str, info: ClientInfo) -> bytes | None: ...
+
+class Subscriber:
+    """Base of what can be subscribed: a connection's outbox or a local queue.
+
+    A subscriber that is garbage-collected leaves its channels by itself.
+    """
+
+    @property
+    def num_channels(self) -> int: ...
+
+class HubStats:
+    @property
+    def num_channels(self) -> int: ...
+    @property
+    def num_subscriptions(self) -> int: ...
+    @property
+    def num_published(self) -> int: ...
+    @property
+    def num_delivered(self) -> int: ...
+    @property
+    def num_dropped(self) -> int: ...
+    @property
+    def num_sends(self) -> int: ...
+    @property
+    def bytes_sent(self) -> int: ...
+    @property
+    def num_ticks(self) -> int: ...
+
+class Hub:
+    """Channel -> subscribers, and the flush at the end of a loop's tick.
+
+    It belongs to one thread, that of its loop: a call from another raises
+    ``RuntimeError``. ``on_vacated(channels)`` is called at the end of a tick
+    with channels whose last subscriber was garbage-collected.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        on_vacated: Callable[[list[str]], object] | None = None,
+    ) -> None: ...
+    def add_encoder(self, encoder: Encoder) -> int:
+        """Register an encoding; the number is what an outbox is made with."""
+        ...
+    def subscribe(self, subscriber: Subscriber, channel: str, flags: int = 0) -> bool:
+        """Add a subscription; True when it is the channel's first.
+
+        Subscribing again replaces the flags. Flag 1: the subscriber wants the
+        channel's joins and leaves.
+        """
+        ...
+    def unsubscribe(self, subscriber: Subscriber, channel: str) -> bool:
+        """Remove a subscription; True when it was the channel's last."""
+        ...
+    def remove(self, subscriber: Subscriber) -> list[str]:
+        """Remove all of a subscriber's subscriptions; the channels left empty."""
+        ...
+    def is_subscribed(self, subscriber: Subscriber, channel: str) -> bool: ...
+    def subscriptions(self, subscriber: Subscriber) -> list[str]: ...
+    def num_subscribers(self, channel: str) -> int: ...
+    def channels(self) -> list[str]: ...
+    def broadcast(self, channel: str, message: Message, slow: int = 0) -> int:
+        """Queue a message to every subscriber; returns how many there were.
+
+        ``slow``: what a full outbox does, 0 disconnect, 1 drop oldest, 2 keep
+        latest.
+        """
+        ...
+    def broadcast_join(self, channel: str, info: ClientInfo) -> int: ...
+    def broadcast_leave(self, channel: str, info: ClientInfo) -> int: ...
+    def flush(self) -> None:
+        """Send what is queued now instead of at the end of the tick."""
+        ...
+    def stats(self) -> HubStats: ...

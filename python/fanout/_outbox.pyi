@@ -1,0 +1,49 @@
+from asyncio import Transport
+from typing import Protocol, final
+
+from fanout._hub import Hub, Subscriber
+
+class OutboxOwner(Protocol):
+    def on_slow(self) -> None:
+        """The outbox overflowed; what it held is dropped. Called once, in a flush."""
+        ...
+    def on_unencodable(self, channel: str) -> None:
+        """A message of ``channel`` cannot be said in the outbox's encoding."""
+        ...
+
+@final
+class Outbox(Subscriber):
+    """A connection's way out: frames of one tick leave in one system call.
+
+    What the kernel does not take waits here, at most ``limit`` bytes; the
+    transport never buffers more than one piece. ``pause`` and ``resume`` are
+    for the transport's protocol to call from ``pause_writing`` and
+    ``resume_writing``; the outbox sets the transport's write buffer limits to
+    0 so that they come with the first and the last buffered byte.
+    """
+
+    def __init__(
+        self, hub: Hub, transport: Transport, owner: OutboxOwner, encoding: int, limit: int
+    ) -> None: ...
+    def write(self, frame: bytes) -> None:
+        """Queue a frame, in order with everything else; never dropped by a policy.
+
+        Nothing happens after ``detach`` or after an overflow.
+        """
+        ...
+    def write_last(self, frame: bytes) -> None:
+        """Queue a last frame; what is queued later is dropped, and counted."""
+        ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def detach(self) -> None:
+        """Forget the transport and drop what is queued. May be called twice."""
+        ...
+    @property
+    def queued_bytes(self) -> int: ...
+    @property
+    def num_dropped(self) -> int: ...
+    @property
+    def blocked(self) -> bool:
+        """True while the kernel takes nothing and the queue waits."""
+        ...

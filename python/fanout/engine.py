@@ -1,0 +1,170 @@
+"""The Engine: all that a node needs of the place where messages travel.
+
+It is the Engine interface of Centrifugo (v1.5) in Python spelling, with the
+numbered streams of its successor beside it. :class:`fanout.MemoryEngine` is
+the embedded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol, runtime_checkable
+
+from fanout.types import (
+    AdminMessage,
+    ChannelOptions,
+    ClientInfo,
+    ControlMessage,
+    HistoryPage,
+    JoinMessage,
+    LeaveMessage,
+    Message,
+    PresenceStats,
+    StreamPosition,
+)
+
+__all__ = ["Engine", "EngineEvents"]
+
+
+class EngineEvents(Protocol):
+    """What an engine calls, on the loop's thread, when something arrives.
+
+    An engine delivers to its own node what that node published, in the same
+    way as what other nodes published, and calls ``on_message`` of one channel
+    in publish order.
+    """
+
+    def on_message(self, channel: str, message: Message) -> None: ...
+    def on_join(self, channel: str, message: JoinMessage) -> None: ...
+    def on_leave(self, channel: str, message: LeaveMessage) -> None: ...
+    def on_control(self, message: ControlMessage) -> None: ...
+    def on_admin(self, message: AdminMessage) -> None: ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Publishes messages, handles subscriptions, keeps presence and history.
+
+    Every method belongs to the thread of the event loop in which ``run`` was
+    called. ``publish_*``, ``subscribe`` and ``unsubscribe`` act at once and
+    return an awaitable that finishes, or raises, when the engine has finished
+    the operation; it may be awaited at most once, later, or not at all, and
+    an ignored failure warns of nothing. Bad arguments raise ``TypeError`` or
+    ``ValueError`` from the call itself; a call before ``run`` or after
+    ``close`` raises :exc:`fanout.ClosedError` from the call itself.
+    """
+
+    @property
+    def name(self) -> str:
+        """The concrete engine's name, for logs and ``info``."""
+        ...
+
+    async def run(self, events: EngineEvents) -> None:
+        """Start. Called once, before anything else; ``events`` gets what arrives."""
+        ...
+
+    async def close(self) -> None:
+        """Stop and give everything back. Closing twice is allowed."""
+        ...
+
+    def publish_message(
+        self, channel: str, message: Message, options: ChannelOptions | None = None
+    ) -> Awaitable[StreamPosition]:
+        """Deliver to every client subscribed to ``channel`` now, on any node.
+
+        When ``options`` ask for history the message is stored first: what is
+        delivered carries its ``offset``, and the awaitable's result is the
+        message's place in the stream. Without history it is
+        ``StreamPosition(0, "")``. ``message`` itself is not changed.
+        """
+        ...
+
+    def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
+        """Deliver a join to the subscribers of ``channel``; never stored."""
+        ...
+
+    def publish_leave(self, channel: str, message: LeaveMessage) -> Awaitable[None]:
+        """Deliver a leave to the subscribers of ``channel``; never stored."""
+        ...
+
+    def publish_control(self, message: ControlMessage) -> Awaitable[None]:
+        """Deliver to all nodes, the sender's own included.
+
+        A receiver drops what carries its own ``uid``.
+        """
+        ...
+
+    def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
+        """Deliver to the admins connected to any node."""
+        ...
+
+    def subscribe(self, channel: str) -> Awaitable[None]:
+        """This node wants ``channel``: its first local subscriber came.
+
+        Subscribing again to a wanted channel changes nothing.
+        """
+        ...
+
+    def unsubscribe(self, channel: str) -> Awaitable[None]:
+        """This node no longer wants ``channel``: its last local subscriber left.
+
+        Unsubscribing from a channel that is not wanted is no error.
+        """
+        ...
+
+    async def channels(self) -> list[str]:
+        """Channels with one or more subscribers, on all nodes, in no order."""
+        ...
+
+    async def add_presence(self, channel: str, conn_id: str, info: ClientInfo) -> None:
+        """Set or refresh a connection's presence; it expires unless refreshed."""
+        ...
+
+    async def remove_presence(self, channel: str, conn_id: str) -> None:
+        """Remove a connection's presence; removing what is not there is no error."""
+        ...
+
+    async def presence(self, channel: str) -> dict[str, ClientInfo]:
+        """Who is present, by connection id; empty for an unknown channel."""
+        ...
+
+    async def presence_stats(self, channel: str) -> PresenceStats:
+        """How many connections and different users are present."""
+        ...
+
+    async def history(self, channel: str, limit: int = 0) -> list[Message]:
+        """The kept messages, newest first.
+
+        0 means all that is kept; a limit above that returns what is kept. A
+        negative limit raises ``ValueError``.
+        """
+        ...
+
+    async def history_stream(
+        self,
+        channel: str,
+        since: StreamPosition | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> HistoryPage:
+        """Messages after a stream position, oldest first, and the stream's top.
+
+        ``since=None`` starts at the oldest kept message and is always
+        recoverable. With ``reverse`` the order is newest first and ``since``
+        selects what came before it. ``limit=None`` is all, 0 only reads the
+        top; a negative limit raises ``ValueError``.
+
+        A position is recoverable when its epoch is the stream's (or empty),
+        its offset is not above the top, and nothing after it is missing from
+        what is kept. A position of another epoch, or above the top, returns
+        no messages. A forward read from an offset older than the oldest kept
+        starts at the oldest kept.
+
+        Reading creates the stream: two reads of an empty channel return the
+        same epoch.
+        """
+        ...
+
+    async def remove_history(self, channel: str) -> None:
+        """Forget the kept messages; the stream's offset and epoch stay."""
+        ...
