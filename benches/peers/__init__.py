@@ -1,0 +1,1 @@
+"""Servers that fanout is measured beside; each serves the load of `benches.wire`."""
