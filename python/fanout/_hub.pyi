@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fanout._message import Message
-from fanout.types import ClientInfo
+from fanout.types import ClientInfo, HubStats
 
 class Encoder(Protocol):
     """Makes the bytes of one encoding, framed and ready for the transport.
@@ -24,24 +24,6 @@ class Subscriber:
 
     @property
     def num_channels(self) -> int: ...
-
-class HubStats:
-    @property
-    def num_channels(self) -> int: ...
-    @property
-    def num_subscriptions(self) -> int: ...
-    @property
-    def num_published(self) -> int: ...
-    @property
-    def num_delivered(self) -> int: ...
-    @property
-    def num_dropped(self) -> int: ...
-    @property
-    def num_sends(self) -> int: ...
-    @property
-    def bytes_sent(self) -> int: ...
-    @property
-    def num_ticks(self) -> int: ...
 
 class Hub:
     """Channel -> subscribers, and the flush at the end of a loop's tick.

@@ -19,6 +19,7 @@ __all__ = [
     "ClientInfo",
     "ControlMessage",
     "HistoryPage",
+    "HubStats",
     "JoinMessage",
     "LeaveMessage",
     "Message",
@@ -111,6 +112,26 @@ class PresenceStats:
 
     num_clients: int
     num_users: int
+
+
+@dataclass(frozen=True, slots=True)
+class HubStats:
+    """What a hub holds now, and what it has done since it was made.
+
+    ``num_published`` counts broadcasts, ``num_delivered`` one per broadcast
+    and subscriber that took it, ``num_dropped`` what a full queue or outbox
+    did not keep. ``num_sends`` are system calls made for outboxes and
+    ``num_ticks`` the ends of loop ticks at which something was settled.
+    """
+
+    num_channels: int
+    num_subscriptions: int
+    num_published: int
+    num_delivered: int
+    num_dropped: int
+    num_sends: int
+    bytes_sent: int
+    num_ticks: int
 
 
 class Overflow(enum.Enum):

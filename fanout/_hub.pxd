@@ -1,0 +1,120 @@
+"""Channel -> subscribers, and the flush at the end of a loop's tick."""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fanout._memory cimport check, own
+from fanout._membership cimport Memberships
+from fanout._table cimport Record, Table
+
+
+cdef enum:
+    MAX_ENCODINGS = 16
+
+cdef enum Kind:
+    KIND_OUTBOX = 0
+    KIND_QUEUE = 1
+    KINDS = 2
+
+cdef enum Flag:
+    WANTS_JOIN_LEAVE = 1
+
+cdef enum Slow:
+    SLOW_DISCONNECT = 0
+    SLOW_DROP_OLDEST = 1
+    SLOW_KEEP_LATEST = 2
+
+cdef struct Entry:                      # one subscriber of a channel
+    PyObject* subscriber_borrowed       # leaves the array before it dies
+    uint32_t membership                 # its item among the subscriber's channels
+    uint8_t kind
+    uint8_t encoding
+    uint8_t flags
+
+cdef struct Channel:
+    Record record
+    Entry* entries
+    uint32_t count
+    uint32_t capacity
+    uint64_t serial                     # never used again for another channel
+    uint16_t encodings                  # bit mask of those ever used while it lives
+
+cdef struct Delivery:                   # one message on its way to a channel
+    PyObject* message                   # for queues; NULL: only for outboxes
+    PyObject* frames[MAX_ENCODINGS]     # bytes, or NULL
+    uint64_t serial
+    uint8_t slow
+    uint8_t flags                       # only to entries that have these
+
+cdef struct Backlog:                    # subscribers with something to settle
+    PyObject** items                    # owned
+    Py_ssize_t count
+    Py_ssize_t capacity
+
+
+# What the kinds of subscriber register. `receive` runs no Python and returns
+# whether it took the message; `settle` is called at the end of the tick with
+# what was marked, and may run anything.
+ctypedef bint (*receive_function)(Hub hub, const Entry* entry, const Delivery* delivery) noexcept
+ctypedef int (*settle_function)(Hub hub, PyObject** items, Py_ssize_t count) except -1
+
+
+cdef class Subscriber:
+    cdef Memberships memberships
+    cdef Hub hub
+    cdef uint8_t kind
+    cdef uint8_t encoding
+    cdef bint marked                    # is in the hub's backlog
+
+
+cdef class Hub:
+    cdef Table table
+    cdef object loop
+    cdef object on_vacated
+    cdef list encoders
+    cdef list vacated
+    cdef unsigned long thread
+    cdef bint scheduled
+    cdef uint64_t next_serial
+    cdef Backlog backlogs[KINDS]
+    cdef PyObject** trash               # owned messages, released after the walk
+    cdef Py_ssize_t trash_count
+    cdef Py_ssize_t trash_capacity
+    cdef Py_ssize_t unsent              # bytes broadcast since the outboxes were settled
+    cdef readonly Py_ssize_t turn_size  # broadcasts since the last end of a tick
+
+    cdef Py_ssize_t subscriptions_count
+    cdef uint64_t published
+    cdef uint64_t delivered
+    cdef uint64_t dropped
+    cdef uint64_t sends
+    cdef uint64_t bytes_sent
+    cdef uint64_t ticks
+
+    cdef int check_thread(self) except -1
+    cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery) except -1
+    cdef Py_ssize_t announce(self, str channel, info, str method) except -1
+    cdef int reserve(self, Kind kind, Py_ssize_t more) except -1
+    cdef int mark(self, Subscriber subscriber) except -1
+    cdef int schedule(self) except -1
+    cdef int settle(self, Kind kind) except -1
+    cdef bint leave(self, Subscriber subscriber, uint32_t item) noexcept
+    cdef int hold(self, list frames, Delivery* delivery, int encoding, frame) except -1
+    cdef int tell_unencodable(self, str channel, list encodings) except -1
+    cdef void shrink(self, Channel* channel) noexcept
+    cdef int abandon(self, Subscriber subscriber) except -1
+    cdef int empty_trash(self) except -1
+    cdef int report(self, str what, error) except -1
+
+
+cdef inline void mark_reserved(Hub hub, PyObject* subscriber) noexcept:
+    """Put a subscriber into the backlog, in which the caller has reserved room."""
+    cdef Backlog* backlog = &hub.backlogs[(<Subscriber>subscriber).kind]
+    check(backlog.count < backlog.capacity)
+    own(subscriber)         # the backlog's, until it is settled
+    backlog.items[backlog.count] = subscriber
+    backlog.count += 1
+    (<Subscriber>subscriber).marked = True
+
+
+cdef void register_kind(Kind kind, receive_function receive, settle_function settle) noexcept

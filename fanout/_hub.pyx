@@ -1,0 +1,450 @@
+"""Channel -> subscribers, and the flush at the end of a loop's tick.
+
+A channel's subscribers are one dense array of small entries; walking it runs
+no Python and frees nothing, so the array cannot move while it is walked.
+What must run Python (encoders before the walk, wake-ups, call-backs and
+system calls at the end of the tick) runs outside of it.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.string cimport memset
+
+from fanout._membership cimport (
+    NOT_A_MEMBER, memberships_add, memberships_find, memberships_init, memberships_remove,
+    memberships_reserve,
+)
+from fanout._memory cimport allocate, check, disown, own, release, resize
+from fanout._message cimport Message
+from fanout._table cimport (
+    Cursor, Record, table_find, table_init, table_insert, table_next, table_remove,
+)
+
+from fanout.types import HubStats
+
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+cdef enum:
+    # Outboxes are settled within a tick when so many bytes were broadcast:
+    # what a connection can take is then in its socket, and its queue holds
+    # only what it really cannot.
+    UNSENT_LIMIT = 65536
+
+cdef receive_function receivers[KINDS]
+cdef settle_function settlers[KINDS]
+
+
+cdef void register_kind(Kind kind, receive_function receive, settle_function settle) noexcept:
+    receivers[<int>kind] = receive
+    settlers[<int>kind] = settle
+
+
+@cython.no_gc_clear     # __dealloc__ needs the hub
+cdef class Subscriber:
+    def __cinit__(self, *args, **kwargs):
+        memberships_init(&self.memberships)
+
+    def __dealloc__(self):
+        check(not self.marked)      # the backlog owns a reference
+        if self.hub is not None and self.memberships.count > 0:
+            self.hub.abandon(self)
+
+    @property
+    def num_channels(self):
+        return self.memberships.count
+
+
+cdef class Hub:
+    def __cinit__(self, loop, on_vacated=None):
+        table_init(&self.table)
+        self.loop = loop
+        self.on_vacated = on_vacated
+        self.encoders = []
+        self.vacated = []
+        self.thread = PyThread_get_thread_ident()
+        self.next_serial = 1
+
+    def __dealloc__(self):
+        # Every subscriber owns a reference to the hub until it has left.
+        check(self.table.count == 0)
+        cdef int kind
+        for kind in range(<int>KINDS):
+            check(self.backlogs[kind].count == 0)
+            release(self.backlogs[kind].items)
+        release(self.trash)
+
+    def add_encoder(self, encoder):
+        if len(self.encoders) == MAX_ENCODINGS:
+            raise ValueError(f"a hub takes at most {MAX_ENCODINGS} encodings")
+        self.encoders.append(encoder)
+        return len(self.encoders) - 1
+
+    def subscribe(self, Subscriber subscriber not None, str channel not None, int flags=0):
+        self.check_thread()
+        if subscriber.hub is not self:
+            raise ValueError("the subscriber belongs to another hub")
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        cdef uint32_t item, capacity
+        cdef Entry* entry
+        cdef bint first = record == NULL
+        if not first:
+            item = memberships_find(&subscriber.memberships, record)
+            if item != NOT_A_MEMBER:
+                record.entries[subscriber.memberships.items[item].place].flags = <uint8_t>flags
+                return False
+        memberships_reserve(&subscriber.memberships)
+        if first:
+            record = <Channel*>allocate(sizeof(Channel))
+            memset(record, 0, sizeof(Channel))
+            record.serial = self.next_serial
+            try:
+                table_insert(&self.table, &record.record, channel)
+            except:
+                release(record)
+                raise
+            self.next_serial += 1
+        if record.count == record.capacity:
+            capacity = record.capacity + (record.capacity >> 1) + 1
+            try:
+                record.entries = <Entry*>resize(record.entries, capacity * sizeof(Entry))
+            except:
+                if first:
+                    table_remove(&self.table, &record.record)
+                    release(record)
+                raise
+            record.capacity = capacity
+        entry = &record.entries[record.count]
+        entry.subscriber_borrowed = <PyObject*>subscriber
+        entry.membership = memberships_add(&subscriber.memberships, record, record.count)
+        entry.kind = subscriber.kind
+        entry.encoding = subscriber.encoding
+        entry.flags = <uint8_t>flags
+        record.count += 1
+        if subscriber.kind == KIND_OUTBOX:
+            record.encodings |= <uint16_t>(1 << subscriber.encoding)
+        self.subscriptions_count += 1
+        return bool(first)
+
+    def unsubscribe(self, Subscriber subscriber not None, str channel not None):
+        self.check_thread()
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        cdef uint32_t item
+        if record == NULL:
+            return False
+        item = memberships_find(&subscriber.memberships, record)
+        if item == NOT_A_MEMBER:
+            return False
+        return bool(self.leave(subscriber, item))
+
+    def remove(self, Subscriber subscriber not None):
+        self.check_thread()
+        cdef list emptied = []
+        cdef Channel* record
+        cdef uint32_t item
+        while subscriber.memberships.count > 0:
+            item = subscriber.memberships.count - 1
+            record = <Channel*>subscriber.memberships.items[item].channel
+            if record.count == 1:
+                emptied.append(<object>record.record.name_owned)
+            self.leave(subscriber, item)
+        return emptied
+
+    def is_subscribed(self, Subscriber subscriber not None, str channel not None):
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        return record != NULL and (
+            memberships_find(&subscriber.memberships, record) != NOT_A_MEMBER)
+
+    def subscriptions(self, Subscriber subscriber not None):
+        cdef uint32_t item
+        cdef list names = []
+        for item in range(subscriber.memberships.count):
+            names.append(<object>(
+                <Record*>subscriber.memberships.items[item].channel).name_owned)
+        return names
+
+    def num_subscribers(self, str channel not None):
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        return record.count if record != NULL else 0
+
+    def channels(self):
+        cdef Cursor cursor
+        cdef Record* record
+        cdef list names = []
+        cursor.slot = 0
+        while True:
+            record = table_next(&self.table, &cursor)
+            if record == NULL:
+                return names
+            names.append(<object>record.name_owned)
+
+    def broadcast(self, str channel not None, Message message not None, int slow=0):
+        self.check_thread()
+        cdef Delivery delivery
+        cdef Channel* record
+        cdef Py_ssize_t reached
+        cdef uint16_t encodings
+        cdef int encoding
+        cdef list frames = None         # keeps them until the walk is over
+        cdef list unsaid = None         # encodings in which it cannot be said
+        if not SLOW_DISCONNECT <= slow <= SLOW_KEEP_LATEST:
+            raise ValueError(f"slow must be 0, 1 or 2, not {slow!r}")
+        self.published += 1
+        self.turn_size += 1
+        if self.unsent > UNSENT_LIMIT:
+            self.settle(KIND_OUTBOX)
+        record = <Channel*>table_find(&self.table, channel)
+        if record == NULL:
+            return 0
+        memset(&delivery, 0, sizeof(Delivery))
+        delivery.message = <PyObject*>message
+        delivery.slow = <uint8_t>slow
+        if record.encodings:
+            frames = []
+            encodings = record.encodings
+            for encoding in range(len(self.encoders)):
+                if not encodings >> encoding & 1:
+                    continue
+                frame = self.encoders[encoding].publication(channel, message)
+                if frame is None:
+                    unsaid = [encoding] if unsaid is None else [*unsaid, encoding]
+                    continue
+                self.hold(frames, &delivery, encoding, frame)
+            # An encoder may have run anything.
+            record = <Channel*>table_find(&self.table, channel)
+            if record == NULL:
+                return 0
+        delivery.serial = record.serial
+        reached = self.deliver(record, &delivery)
+        if unsaid is not None:
+            self.tell_unencodable(channel, unsaid)
+        return reached
+
+    def broadcast_join(self, str channel not None, info):
+        return self.announce(channel, info, "join")
+
+    def broadcast_leave(self, str channel not None, info):
+        return self.announce(channel, info, "leave")
+
+    def flush(self):
+        self.check_thread()
+        self.settle(KIND_OUTBOX)
+        self.settle(KIND_QUEUE)
+
+    def stats(self):
+        return HubStats(
+            num_channels=self.table.count,
+            num_subscriptions=self.subscriptions_count,
+            num_published=self.published,
+            num_delivered=self.delivered,
+            num_dropped=self.dropped,
+            num_sends=self.sends,
+            bytes_sent=self.bytes_sent,
+            num_ticks=self.ticks,
+        )
+
+    cdef int check_thread(self) except -1:
+        if PyThread_get_thread_ident() != self.thread:
+            raise RuntimeError(
+                "the hub belongs to its loop's thread; from another one use publish_threadsafe")
+        return 0
+
+    cdef int hold(self, list frames, Delivery* delivery, int encoding, frame) except -1:
+        if type(frame) is not bytes:
+            raise TypeError(f"an encoder must return bytes or None, not {frame!r}")
+        frames.append(frame)
+        delivery.frames[encoding] = <PyObject*>frame
+        self.unsent += len(<bytes>frame)
+        return 0
+
+    cdef Py_ssize_t announce(self, str channel, info, str method) except -1:
+        """Send a join or a leave to the outboxes that want them."""
+        self.check_thread()
+        cdef Delivery delivery
+        cdef list frames = []
+        cdef int encoding
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        if record == NULL or not record.encodings:
+            return 0
+        memset(&delivery, 0, sizeof(Delivery))
+        delivery.flags = WANTS_JOIN_LEAVE
+        cdef uint16_t encodings = record.encodings
+        for encoding in range(len(self.encoders)):
+            if encodings >> encoding & 1:
+                frame = getattr(self.encoders[encoding], method)(channel, info)
+                if frame is not None:
+                    self.hold(frames, &delivery, encoding, frame)
+        record = <Channel*>table_find(&self.table, channel)
+        if record == NULL:
+            return 0
+        delivery.serial = record.serial
+        return self.deliver(record, &delivery)
+
+    cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery) except -1:
+        """Walk the channel's subscribers. Nothing in the walk runs Python."""
+        cdef Py_ssize_t reached = 0
+        cdef uint32_t at
+        cdef const Entry* entry
+        self.reserve(KIND_OUTBOX, channel.count)
+        self.reserve(KIND_QUEUE, channel.count)
+        if self.trash_count + channel.count > self.trash_capacity:
+            self.trash = <PyObject**>resize(
+                self.trash, (self.trash_count + channel.count) * sizeof(PyObject*))
+            self.trash_capacity = self.trash_count + channel.count
+        for at in range(channel.count):
+            entry = &channel.entries[at]
+            if entry.flags & delivery.flags == delivery.flags:
+                reached += receivers[entry.kind](self, entry, delivery)
+        self.delivered += reached
+        self.schedule()
+        self.empty_trash()      # last: it may run Python
+        return reached
+
+    cdef int tell_unencodable(self, str channel, list encodings) except -1:
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        cdef uint32_t at
+        cdef list outboxes = []
+        if record == NULL:
+            return 0
+        for at in range(record.count):
+            if record.entries[at].kind == KIND_OUTBOX and record.entries[at].encoding in encodings:
+                outboxes.append(<object>record.entries[at].subscriber_borrowed)
+        for outbox in outboxes:
+            try:
+                outbox._on_unencodable(channel)
+            except Exception as error:
+                self.report("telling an outbox's owner failed", error)
+        return 0
+
+    cdef int reserve(self, Kind kind, Py_ssize_t more) except -1:
+        """Make room in a backlog, so that marking in a walk cannot fail."""
+        cdef Backlog* backlog = &self.backlogs[<int>kind]
+        cdef Py_ssize_t wanted = backlog.count + more
+        if wanted > backlog.capacity:
+            wanted = max(wanted, backlog.capacity * 2)
+            backlog.items = <PyObject**>resize(backlog.items, wanted * sizeof(PyObject*))
+            backlog.capacity = wanted
+        return 0
+
+    cdef int mark(self, Subscriber subscriber) except -1:
+        """Have a subscriber settled at the end of this tick."""
+        if not subscriber.marked:
+            self.reserve(<Kind>subscriber.kind, 1)
+            mark_reserved(self, <PyObject*>subscriber)
+            self.schedule()
+        return 0
+
+    cdef int schedule(self) except -1:
+        if not self.scheduled and (
+            self.backlogs[<int>KIND_OUTBOX].count or self.backlogs[<int>KIND_QUEUE].count
+        ):
+            self.loop.call_soon(self._on_tick)
+            self.scheduled = True
+        return 0
+
+    def _on_tick(self):
+        self.scheduled = False
+        self.turn_size = 0
+        self.ticks += 1
+        self.settle(KIND_OUTBOX)
+        self.settle(KIND_QUEUE)
+        if self.vacated:
+            vacated, self.vacated = self.vacated, []
+            if self.on_vacated is not None:
+                self.on_vacated([name for name in vacated if not self.num_subscribers(name)])
+
+    cdef int settle(self, Kind kind) except -1:
+        """Settle what is marked. New marks meanwhile go into a new backlog."""
+        cdef Backlog taken = self.backlogs[<int>kind]
+        cdef Py_ssize_t at
+        if kind == KIND_OUTBOX:
+            self.unsent = 0
+        if taken.count == 0:
+            return 0
+        memset(&self.backlogs[<int>kind], 0, sizeof(Backlog))
+        for at in range(taken.count):
+            (<Subscriber>taken.items[at]).marked = False
+        try:
+            settlers[<int>kind](self, taken.items, taken.count)
+        except Exception as error:
+            self.report("settling subscribers failed", error)
+        finally:
+            for at in range(taken.count):
+                disown(taken.items[at])
+            if self.backlogs[<int>kind].items == NULL:
+                taken.count = 0
+                self.backlogs[<int>kind] = taken    # use the array again
+            else:
+                release(taken.items)
+        return 0
+
+    cdef bint leave(self, Subscriber subscriber, uint32_t item) noexcept:
+        """Remove a subscriber from a channel; True when it was the last one."""
+        cdef Channel* channel = <Channel*>subscriber.memberships.items[item].channel
+        cdef uint32_t place = subscriber.memberships.items[item].place
+        cdef uint32_t last = channel.count - 1
+        cdef Entry* moved
+        cdef Subscriber other
+        check(channel.entries[place].subscriber_borrowed == <PyObject*>subscriber)
+        memberships_remove(&subscriber.memberships, item)
+        if item < subscriber.memberships.count:
+            # The subscriber's last channel took the number of the removed one.
+            moved = &(<Channel*>subscriber.memberships.items[item].channel).entries[
+                subscriber.memberships.items[item].place]
+            moved.membership = item
+        if place != last:
+            channel.entries[place] = channel.entries[last]
+            moved = &channel.entries[place]
+            (<Subscriber>moved.subscriber_borrowed).memberships.items[
+                moved.membership].place = place
+        channel.count = last
+        self.subscriptions_count -= 1
+        if last == 0:
+            release(channel.entries)
+            table_remove(&self.table, &channel.record)
+            release(channel)
+            return True
+        if last * 4 < channel.capacity and channel.capacity > 16:
+            self.shrink(channel)
+        return False
+
+    cdef void shrink(self, Channel* channel) noexcept:
+        cdef uint32_t capacity = channel.count * 2
+        try:
+            channel.entries = <Entry*>resize(channel.entries, capacity * sizeof(Entry))
+            channel.capacity = capacity
+        except MemoryError:
+            pass            # an array larger than needed is still right
+
+    cdef int abandon(self, Subscriber subscriber) except -1:
+        """A subscriber is being freed: leave its channels.
+
+        The garbage collector may do this in any thread.
+        """
+        cdef Channel* channel
+        cdef bint scheduled = len(self.vacated) > 0
+        while subscriber.memberships.count > 0:
+            channel = <Channel*>subscriber.memberships.items[
+                subscriber.memberships.count - 1].channel
+            if channel.count == 1:
+                self.vacated.append(<object>channel.record.name_owned)
+            self.leave(subscriber, subscriber.memberships.count - 1)
+        if self.vacated and not scheduled and not self.loop.is_closed():
+            if PyThread_get_thread_ident() == self.thread:
+                self.loop.call_soon(self._on_tick)
+            else:
+                self.loop.call_soon_threadsafe(self._on_tick)
+        return 0
+
+    cdef int empty_trash(self) except -1:
+        cdef PyObject* message
+        while self.trash_count > 0:
+            self.trash_count -= 1
+            message = self.trash[self.trash_count]
+            disown(message)
+        return 0
+
+    cdef int report(self, str what, error) except -1:
+        self.loop.call_exception_handler({"message": what, "exception": error})
+        return 0

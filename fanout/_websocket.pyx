@@ -1,0 +1,160 @@
+"""The reading half of a WebSocket (RFC 6455), for the server's side.
+
+Bytes go in as they arrive, whole messages and control frames come out. An
+idle connection holds no buffer.
+"""
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
+
+
+cdef enum:
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+    LARGEST_CONTROL = 125
+    PROTOCOL_ERROR = 1002
+    INVALID_TEXT = 1007
+    TOO_BIG = 1009
+
+
+class WebSocketError(Exception):
+    """The peer broke the protocol or a limit; ``code`` closes the connection."""
+
+    def __init__(self, code, reason):
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+cdef bytes unmasked(const uint8_t* payload, Py_ssize_t size, const uint8_t* mask):
+    cdef bytes clear = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(clear)
+    cdef uint64_t mask_word, word
+    cdef Py_ssize_t at = 0
+    memcpy(&mask_word, mask, 4)
+    memcpy(<uint8_t*>&mask_word + 4, mask, 4)
+    while at + 8 <= size:
+        memcpy(&word, payload + at, 8)
+        word ^= mask_word
+        memcpy(to + at, &word, 8)
+        at += 8
+    while at < size:
+        to[at] = payload[at] ^ mask[at & 3]
+        at += 1
+    return clear
+
+
+@cython.final
+cdef class WebSocketReader:
+    cdef Py_ssize_t limit           # bytes of one message
+    cdef bytearray held             # the beginning of an unfinished frame, or None
+    cdef list fragments             # payloads of an unfinished message, or None
+    cdef Py_ssize_t fragments_size
+    cdef int fragments_opcode
+
+    def __cinit__(self, Py_ssize_t limit):
+        if limit <= 0:
+            raise ValueError(f"limit must be above 0 bytes, not {limit!r}")
+        self.limit = limit
+
+    def feed(self, bytes data not None):
+        cdef list messages = []
+        cdef const uint8_t* start
+        cdef Py_ssize_t size, used = 0, step
+        if self.held is not None:
+            self.held += data
+            start = <const uint8_t*>PyByteArray_AS_STRING(self.held)
+            size = len(self.held)
+        else:
+            start = <const uint8_t*>PyBytes_AS_STRING(data)
+            size = len(data)
+        while used < size:
+            step = self.frame(start + used, size - used, messages)
+            if step == 0:
+                break
+            used += step
+        if used == size:
+            self.held = None
+        elif self.held is None:
+            self.held = bytearray(data[used:])
+        elif used > 0:
+            del self.held[:used]
+        return messages
+
+    cdef Py_ssize_t frame(self, const uint8_t* at, Py_ssize_t size, list messages) except -1:
+        """Read one frame; how long it was, or 0 when it is not whole yet."""
+        cdef int opcode, header
+        cdef bint final
+        cdef uint64_t length
+        cdef int byte
+        cdef bytes payload
+        if size < 2:
+            return 0
+        opcode = at[0] & 0x0F
+        final = at[0] & 0x80 != 0
+        if at[0] & 0x70:
+            raise WebSocketError(PROTOCOL_ERROR, "reserved bits are set")
+        if not at[1] & 0x80:
+            raise WebSocketError(PROTOCOL_ERROR, "a client's frame must be masked")
+        length = at[1] & 0x7F
+        header = 2
+        if opcode >= CLOSE:
+            if opcode > PONG:
+                raise WebSocketError(PROTOCOL_ERROR, f"unknown opcode {opcode}")
+            if not final or length > LARGEST_CONTROL:
+                raise WebSocketError(PROTOCOL_ERROR, "a control frame is fragmented or too long")
+        elif opcode > BINARY:
+            raise WebSocketError(PROTOCOL_ERROR, f"unknown opcode {opcode}")
+        elif (opcode == CONTINUATION) != (self.fragments is not None):
+            raise WebSocketError(PROTOCOL_ERROR, "a continuation is misplaced")
+        if length >= 126:
+            header = 4 if length == 126 else 10
+            if size < header:
+                return 0
+            length = 0
+            for byte in range(2, header):
+                length = length << 8 | at[byte]
+        # Before waiting for the payload: a peer must not make us hold more.
+        if opcode < CLOSE and length > <uint64_t>(self.limit - self.fragments_size):
+            raise WebSocketError(TOO_BIG, f"a message is longer than {self.limit} bytes")
+        if <uint64_t>size < header + 4 + length:
+            return 0
+        payload = unmasked(at + header + 4, <Py_ssize_t>length, at + header)
+        self.take(opcode, final, payload, messages)
+        return header + 4 + <Py_ssize_t>length
+
+    cdef int take(self, int opcode, bint final, bytes payload, list messages) except -1:
+        if opcode >= CLOSE:
+            messages.append((opcode, payload))
+            return 0
+        if opcode != CONTINUATION and final:
+            self.add_message(opcode, payload, messages)
+            return 0
+        if self.fragments is None:
+            self.fragments = []
+            self.fragments_opcode = opcode
+        if payload:                 # empty fragments must not pile up
+            self.fragments.append(payload)
+            self.fragments_size += len(payload)
+        if final:
+            payload = b"".join(self.fragments)
+            self.fragments = None
+            self.fragments_size = 0
+            self.add_message(self.fragments_opcode, payload, messages)
+        return 0
+
+    cdef int add_message(self, int opcode, bytes payload, list messages) except -1:
+        if opcode == TEXT:
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                raise WebSocketError(INVALID_TEXT, "a text message is not UTF-8") from None
+        messages.append((opcode, payload))
+        return 0

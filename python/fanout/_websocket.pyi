@@ -1,0 +1,23 @@
+from typing import final
+
+class WebSocketError(Exception):
+    """The peer broke the protocol or a limit; ``code`` closes the connection."""
+
+    code: int
+    reason: str
+    def __init__(self, code: int, reason: str) -> None: ...
+
+@final
+class WebSocketReader:
+    """Turns the bytes of a client into messages.
+
+    ``limit`` is the length in bytes of the longest message that is taken.
+    """
+
+    def __init__(self, limit: int) -> None: ...
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """What became whole, as (opcode, payload): text 1, binary 2, close 8, ping 9, pong 10.
+
+        Raises :exc:`WebSocketError`, after which the reader must not be used.
+        """
+        ...
