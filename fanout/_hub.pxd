@@ -37,6 +37,7 @@ cdef struct Channel:
     uint32_t count
     uint32_t capacity
     uint64_t serial                     # never used again for another channel
+    uint8_t slow                        # what a full outbox does
     uint16_t encodings                  # bit mask of those ever used while it lives
 
 cdef struct Delivery:                   # one message on its way to a channel

@@ -81,8 +81,11 @@ cdef class Hub:
         self.encoders.append(encoder)
         return len(self.encoders) - 1
 
-    def subscribe(self, Subscriber subscriber not None, str channel not None, int flags=0):
+    def subscribe(self, Subscriber subscriber not None, str channel not None, int flags=0,
+                  int slow=0):
         self.check_thread()
+        if not SLOW_DISCONNECT <= slow <= SLOW_KEEP_LATEST:
+            raise ValueError(f"slow must be 0, 1 or 2, not {slow!r}")
         if subscriber.hub is not self:
             raise ValueError("the subscriber belongs to another hub")
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
@@ -122,6 +125,7 @@ cdef class Hub:
         entry.encoding = subscriber.encoding
         entry.flags = <uint8_t>flags
         record.count += 1
+        record.slow = <uint8_t>slow
         if subscriber.kind == KIND_OUTBOX:
             record.encodings |= <uint16_t>(1 << subscriber.encoding)
         self.subscriptions_count += 1
@@ -179,7 +183,7 @@ cdef class Hub:
                 return names
             names.append(<object>record.name_owned)
 
-    def broadcast(self, str channel not None, Message message not None, int slow=0):
+    def broadcast(self, str channel not None, Message message not None):
         self.check_thread()
         cdef Delivery delivery
         cdef Channel* record
@@ -188,8 +192,6 @@ cdef class Hub:
         cdef int encoding
         cdef list frames = None         # keeps them until the walk is over
         cdef list unsaid = None         # encodings in which it cannot be said
-        if not SLOW_DISCONNECT <= slow <= SLOW_KEEP_LATEST:
-            raise ValueError(f"slow must be 0, 1 or 2, not {slow!r}")
         self.published += 1
         self.turn_size += 1
         if self.unsent > UNSENT_LIMIT:
@@ -199,7 +201,6 @@ cdef class Hub:
             return 0
         memset(&delivery, 0, sizeof(Delivery))
         delivery.message = <PyObject*>message
-        delivery.slow = <uint8_t>slow
         if record.encodings:
             frames = []
             encodings = record.encodings
@@ -216,6 +217,7 @@ cdef class Hub:
             if record == NULL:
                 return 0
         delivery.serial = record.serial
+        delivery.slow = record.slow
         reached = self.deliver(record, &delivery)
         if unsaid is not None:
             self.tell_unencodable(channel, unsaid)

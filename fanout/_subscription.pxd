@@ -15,6 +15,7 @@ cdef enum Policy:
 
 
 cdef class LocalQueue(Subscriber):
+    cdef object __weakref__
     cdef PyObject** slots       # owned Messages
     cdef uint32_t capacity
     cdef uint32_t first

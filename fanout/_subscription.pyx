@@ -4,6 +4,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from fanout._awaitable cimport ready
 from fanout._hub cimport (
     KIND_QUEUE, Delivery, Entry, Hub, Subscriber, mark_reserved, register_kind,
 )
@@ -22,22 +23,6 @@ cdef dict POLICIES = {
     Overflow.DROP_OLDEST: POLICY_DROP_OLDEST,
     Overflow.KEEP_LATEST: POLICY_KEEP_LATEST,
 }
-
-
-@cython.final
-@cython.freelist(64)
-cdef class Ready:
-    """An awaitable that is finished already; costs no turn of the loop."""
-    cdef object value
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        raise StopIteration(self.value)
 
 
 @cython.final
@@ -79,11 +64,8 @@ cdef class LocalQueue(Subscriber):
         return self
 
     def __anext__(self):
-        cdef Ready ready
         if self.count > 0:
-            ready = Ready.__new__(Ready)
-            ready.value = self.pop()
-            return ready
+            return ready(self.pop())    # no turn of the loop for what is here
         return self._next()
 
     async def _next(self):

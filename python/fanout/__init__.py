@@ -1,0 +1,84 @@
+"""fanout: deliver messages to many clients at once.
+
+:class:`Node` is what an application uses; :class:`Engine` is where messages
+travel, and :class:`MemoryEngine` the one inside the process.
+"""
+
+from fanout.client import Client
+from fanout.codes import ClientError, Disconnect
+from fanout.engine import Engine, EngineEvents
+from fanout.errors import (
+    BackpressureError,
+    ClosedError,
+    FanoutError,
+    MessageTooLargeError,
+    SlowConsumerError,
+    UnknownChannelError,
+)
+from fanout.events import (
+    ConnectEvent,
+    ConnectReply,
+    HistoryEvent,
+    PublishEvent,
+    PublishReply,
+    SubscribeEvent,
+    SubscribeReply,
+)
+from fanout.memory import MemoryEngine
+from fanout.node import Node, NodeStats
+from fanout.subscription import Subscription
+from fanout.types import (
+    AdminMessage,
+    ChannelOptions,
+    ClientInfo,
+    ControlMessage,
+    HistoryPage,
+    HubStats,
+    JoinMessage,
+    LeaveMessage,
+    Message,
+    Overflow,
+    PresenceStats,
+    SlowPolicy,
+    StreamPosition,
+)
+
+__all__ = [
+    "AdminMessage",
+    "BackpressureError",
+    "ChannelOptions",
+    "Client",
+    "ClientError",
+    "ClientInfo",
+    "ClosedError",
+    "ConnectEvent",
+    "ConnectReply",
+    "ControlMessage",
+    "Disconnect",
+    "Engine",
+    "EngineEvents",
+    "FanoutError",
+    "HistoryEvent",
+    "HistoryPage",
+    "HubStats",
+    "JoinMessage",
+    "LeaveMessage",
+    "MemoryEngine",
+    "Message",
+    "MessageTooLargeError",
+    "Node",
+    "NodeStats",
+    "Overflow",
+    "PresenceStats",
+    "PublishEvent",
+    "PublishReply",
+    "SlowConsumerError",
+    "SlowPolicy",
+    "StreamPosition",
+    "SubscribeEvent",
+    "SubscribeReply",
+    "Subscription",
+    "UnknownChannelError",
+]
+
+__version__ = "0.1.0"

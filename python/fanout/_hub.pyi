@@ -41,11 +41,13 @@ class Hub:
     def add_encoder(self, encoder: Encoder) -> int:
         """Register an encoding; the number is what an outbox is made with."""
         ...
-    def subscribe(self, subscriber: Subscriber, channel: str, flags: int = 0) -> bool:
+    def subscribe(self, subscriber: Subscriber, channel: str, flags: int = 0, slow: int = 0) -> bool:
         """Add a subscription; True when it is the channel's first.
 
         Subscribing again replaces the flags. Flag 1: the subscriber wants the
-        channel's joins and leaves.
+        channel's joins and leaves. ``slow`` is the channel's: what a full
+        outbox does with its messages, 0 disconnect, 1 drop oldest, 2 keep
+        latest.
         """
         ...
     def unsubscribe(self, subscriber: Subscriber, channel: str) -> bool:
@@ -58,16 +60,16 @@ class Hub:
     def subscriptions(self, subscriber: Subscriber) -> list[str]: ...
     def num_subscribers(self, channel: str) -> int: ...
     def channels(self) -> list[str]: ...
-    def broadcast(self, channel: str, message: Message, slow: int = 0) -> int:
-        """Queue a message to every subscriber; returns how many there were.
-
-        ``slow``: what a full outbox does, 0 disconnect, 1 drop oldest, 2 keep
-        latest.
-        """
+    def broadcast(self, channel: str, message: Message) -> int:
+        """Queue a message to every subscriber; returns how many took it."""
         ...
     def broadcast_join(self, channel: str, info: ClientInfo) -> int: ...
     def broadcast_leave(self, channel: str, info: ClientInfo) -> int: ...
     def flush(self) -> None:
         """Send what is queued now instead of at the end of the tick."""
+        ...
+    @property
+    def turn_size(self) -> int:
+        """How many broadcasts were made since the last end of a tick."""
         ...
     def stats(self) -> HubStats: ...

@@ -8,6 +8,7 @@ __all__ = [
     "FanoutError",
     "MessageTooLargeError",
     "SlowConsumerError",
+    "UnknownChannelError",
 ]
 
 
@@ -25,6 +26,10 @@ class SlowConsumerError(FanoutError):
 
 class MessageTooLargeError(FanoutError, ValueError):
     """A message's data is longer than the node's limit."""
+
+
+class UnknownChannelError(FanoutError, ValueError):
+    """The node's options do not know the channel."""
 
 
 class BackpressureError(FanoutError):

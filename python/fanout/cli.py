@@ -1,0 +1,150 @@
+"""The command line.
+
+Exit status: 0 after a shutdown that was asked for, 1 when the server cannot
+listen, 2 for a bad option or configuration. What went wrong is one line on
+standard error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+
+import click
+import uvloop
+
+from fanout.server import log
+from fanout.server.config import (
+    LOG_LEVELS,
+    Config,
+    ConfigError,
+    demo_config,
+    load,
+    with_demo,
+)
+from fanout.server.config.values import address
+
+__all__ = ["main"]
+
+# What bind() and listen() say of an address that cannot be had.
+_NO_ADDRESS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on ``arguments`` (the process's own by default)."""
+    try:
+        status = cli.main(arguments, prog_name="fanout", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"fanout: {error.format_message()}", err=True)
+        return error.exit_code
+    except click.Abort:
+        return 130  # interrupted, as a shell reports it
+    return status or 0
+
+
+def _version() -> str:
+    try:
+        return metadata.version("fanout")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """A real-time server: channels, history and presence for many clients at once."""
+    if context.invoked_subcommand is None:
+        raise click.UsageError("no command given; try 'fanout serve' or 'fanout --help'")
+
+
+def _address(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@cli.command()
+@click.option(
+    "--host",
+    callback=_address,
+    help="Address to listen on; '' is every interface.  [default: 127.0.0.1]",
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="0 is any free port.  [default: 8000]")
+@click.option("--config", "path", metavar="FILE", help="Configuration, .json or .toml.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[default: info]")
+@click.option("--demo", is_flag=True, help="Serve a live room at / as well.")
+def serve(
+    host: str | None, port: int | None, path: str | None, log_level: str | None, demo: bool
+) -> int:
+    """Serve WebSocket clients of the Centrifuge protocol.
+
+    An option given here wins over the configuration file. Without a file
+    nobody may connect, or with --demo anybody, to the demo's room.
+    """
+    config, warnings = _configure(path, demo)
+    config = _override(config, host, port, log_level)
+    log.configure(config.log.level)
+    for warning in warnings:
+        log.logger.warning("%s", warning)
+    return _run(config, demo)
+
+
+def _configure(path: str | None, demo: bool) -> tuple[Config, list[str]]:
+    warnings: list[str] = []
+    if path is None:
+        config = demo_config() if demo else Config.default()
+    else:
+        try:
+            config, warnings = load(path)
+        except ConfigError as error:
+            raise click.UsageError(f"{path}: {error}") from None
+        if demo:
+            config = with_demo(config)
+    client = config.client
+    if not (client.insecure or client.allow_anonymous_connect_without_token):
+        warnings.append("nobody can connect: client.allow_anonymous_connect_without_token is off")
+    return config, warnings
+
+
+def _override(config: Config, host: str | None, port: int | None, log_level: str | None) -> Config:
+    server = config.http_server
+    return replace(
+        config,
+        http_server=replace(
+            server,
+            address=server.address if host is None else host,
+            port=server.port if port is None else port,
+        ),
+        log=config.log if log_level is None else replace(config.log, level=log_level),
+    )
+
+
+def _run(config: Config, demo: bool) -> int:
+    # Not at the top: --version and --help need no server.
+    from fanout.server import app
+
+    try:
+        uvloop.run(app.serve(config, demo=demo))
+    except socket.gaierror as error:
+        raise _cannot_listen(config, error.strerror) from None
+    except OSError as error:
+        if error.errno not in _NO_ADDRESS:
+            raise
+        raise _cannot_listen(config, os.strerror(error.errno)) from None
+    return 0
+
+
+def _cannot_listen(config: Config, reason: str | None) -> click.ClickException:
+    server = config.http_server
+    return click.ClickException(f"cannot listen on {server.address or '*'}:{server.port}: {reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

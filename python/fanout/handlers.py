@@ -1,0 +1,81 @@
+"""Where the application decides who may do what."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fanout.codes import Disconnect
+from fanout.events import (
+    ConnectEvent,
+    ConnectReply,
+    HistoryEvent,
+    PublishEvent,
+    PublishReply,
+    SubscribeEvent,
+    SubscribeReply,
+)
+from fanout.types import AdminMessage
+
+if TYPE_CHECKING:
+    from fanout.client import Client
+
+__all__ = ["Handlers"]
+
+T = TypeVar("T")
+MaybeAwaitable = T | Awaitable[T]
+
+OnConnect = Callable[[ConnectEvent], MaybeAwaitable[ConnectReply]]
+OnSubscribe = Callable[["Client", SubscribeEvent], MaybeAwaitable[SubscribeReply | None]]
+OnPublish = Callable[["Client", PublishEvent], MaybeAwaitable[PublishReply | None]]
+OnPresence = Callable[["Client", str], MaybeAwaitable[None]]
+OnHistory = Callable[["Client", HistoryEvent], MaybeAwaitable[None]]
+OnDisconnect = Callable[["Client", Disconnect], MaybeAwaitable[None]]
+OnAdmin = Callable[[AdminMessage], object]
+
+
+class Handlers:
+    """The functions that an application registered with its node, one for each event.
+
+    A handler is a function or a coroutine function. It refuses by raising
+    :exc:`fanout.ClientError` or :exc:`fanout.Disconnect`; any other exception
+    is logged and reaches the client as the protocol's internal error.
+    """
+
+    connect: OnConnect | None = None
+    subscribe: OnSubscribe | None = None
+    publish: OnPublish | None = None
+    presence: OnPresence | None = None
+    history: OnHistory | None = None
+    disconnect: OnDisconnect | None = None
+    admin: OnAdmin | None = None
+
+    def register(self, name: str, handler: Any) -> None:
+        if not callable(handler):
+            raise TypeError(f"a handler must be callable, not {handler!r}")
+        if getattr(self, name) is not None:
+            raise ValueError(f"on_{name} has a handler already: {getattr(self, name)!r}")
+        setattr(self, name, handler)
+
+
+async def answer(handler: Callable[..., Any], *arguments: object) -> Any:
+    """What a handler returns, awaited when it is a coroutine function."""
+    value = handler(*arguments)
+    if inspect.isawaitable(value):
+        value = await value
+    return value
+
+
+async def answer_of_type(
+    kind: type[T], default: T, name: str, handler: Callable[..., Any], *arguments: object
+) -> T:
+    """As :func:`answer`; None becomes ``default``, another type is the handler's mistake."""
+    value = await answer(handler, *arguments)
+    if value is None:
+        return default
+    if not isinstance(value, kind):
+        raise TypeError(f"on_{name} must return a {kind.__name__} or None, not {value!r}")
+    return value
+
+

@@ -1,0 +1,227 @@
+"""The embedded engine: one process, no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import asyncio
+
+from fanout._awaitable import Ready
+from fanout._expiry import Expiry
+from fanout._presence import PresenceStore
+from fanout._ring import HistoryStore
+from fanout.engine import EngineEvents
+from fanout.errors import ClosedError
+from fanout.types import (
+    AdminMessage,
+    ChannelOptions,
+    ClientInfo,
+    ControlMessage,
+    HistoryPage,
+    JoinMessage,
+    LeaveMessage,
+    Message,
+    PresenceStats,
+    StreamPosition,
+)
+
+__all__ = ["MemoryEngine"]
+
+_NO_POSITION: Ready[StreamPosition] = Ready(StreamPosition())
+_DONE: Ready[None] = Ready(None)
+
+
+class MemoryEngine:
+    """An :class:`fanout.Engine` in this process's memory, for a single node.
+
+    presence_lifetime
+        Seconds until a presence entry that is not refreshed is gone.
+    history_meta_lifetime
+        Seconds for which a stream's offset and epoch outlive its messages,
+        where the channel's options do not say it (Centrifugo's 720 hours).
+    clock
+        Returns seconds that never go back; for tests, which then drive
+        expiry by ``expiry.advance()``. By default the system's monotonic
+        clock and the event loop do both.
+    """
+
+    def __init__(
+        self,
+        *,
+        presence_lifetime: float = 60.0,
+        history_meta_lifetime: float = 30 * 24 * 3600.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.expiry = Expiry(clock)
+        self._presence = PresenceStore(self.expiry, presence_lifetime)
+        self._history = HistoryStore(self.expiry, history_meta_lifetime)
+        self._wanted: set[str] = set()
+        self._events: EngineEvents | None = None
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        return "In memory - single node only"
+
+    async def run(self, events: EngineEvents) -> None:
+        if self._events is not None:
+            raise RuntimeError("the engine runs already")
+        if self._closed:
+            raise ClosedError("the engine is closed")
+        self._events = events
+        self.expiry.start(asyncio.get_running_loop())
+
+    async def close(self) -> None:
+        self._closed = True
+        self._events = None
+        self.expiry.stop()
+        self._history.clear()
+        self._presence.clear()
+        self._wanted.clear()
+
+    def publish_message(
+        self, channel: str, message: Message, options: ChannelOptions | None = None
+    ) -> Awaitable[StreamPosition]:
+        events = self._running(channel)
+        if type(message) is not Message:
+            raise TypeError(f"message must be a Message, not {type(message).__name__}")
+        if message.channel != channel:
+            raise ValueError(
+                f"a message of channel {message.channel!r} cannot be published to {channel!r}")
+        position = _NO_POSITION
+        if options is not None:
+            if not isinstance(options, ChannelOptions):
+                raise TypeError(
+                    f"options must be ChannelOptions or None, not {type(options).__name__}")
+            if options.keeps_history:
+                stored = self._history.append(
+                    channel,
+                    message,
+                    options.history_size,
+                    options.history_lifetime,
+                    options.history_meta_lifetime,
+                    options.history_drop_inactive and channel not in self._wanted,
+                )
+                if stored is not None:
+                    message = stored
+                    position = Ready(self._history.position(channel))
+        try:
+            events.on_message(channel, message)
+        except Exception as error:
+            return Ready(error=error)
+        return position
+
+    def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
+        events = self._running(channel)
+        if not isinstance(message, JoinMessage):
+            raise TypeError(f"message must be a JoinMessage, not {type(message).__name__}")
+        return _told(events.on_join, channel, message)
+
+    def publish_leave(self, channel: str, message: LeaveMessage) -> Awaitable[None]:
+        events = self._running(channel)
+        if not isinstance(message, LeaveMessage):
+            raise TypeError(f"message must be a LeaveMessage, not {type(message).__name__}")
+        return _told(events.on_leave, channel, message)
+
+    def publish_control(self, message: ControlMessage) -> Awaitable[None]:
+        events = self._running()
+        if not isinstance(message, ControlMessage):
+            raise TypeError(f"message must be a ControlMessage, not {type(message).__name__}")
+        return _told(events.on_control, message)
+
+    def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
+        events = self._running()
+        if not isinstance(message, AdminMessage):
+            raise TypeError(f"message must be an AdminMessage, not {type(message).__name__}")
+        return _told(events.on_admin, message)
+
+    def subscribe(self, channel: str) -> Awaitable[None]:
+        self._running(channel)
+        self._wanted.add(channel)
+        return _DONE
+
+    def unsubscribe(self, channel: str) -> Awaitable[None]:
+        self._running(channel)
+        self._wanted.discard(channel)
+        return _DONE
+
+    async def channels(self) -> list[str]:
+        self._running()
+        return list(self._wanted)
+
+    async def add_presence(self, channel: str, conn_id: str, info: ClientInfo) -> None:
+        self._running(channel)
+        _check_conn_id(conn_id)
+        self._presence.add(channel, conn_id, info)
+
+    async def remove_presence(self, channel: str, conn_id: str) -> None:
+        self._running(channel)
+        _check_conn_id(conn_id)
+        self._presence.remove(channel, conn_id)
+
+    async def presence(self, channel: str) -> dict[str, ClientInfo]:
+        self._running(channel)
+        return self._presence.get(channel)
+
+    async def presence_stats(self, channel: str) -> PresenceStats:
+        self._running(channel)
+        return self._presence.stats(channel)
+
+    async def history(self, channel: str, limit: int = 0) -> list[Message]:
+        self._running(channel)
+        if not isinstance(limit, int) or isinstance(limit, bool):
+            raise TypeError(f"limit must be an int, not {limit!r}")
+        if limit < 0:
+            raise ValueError(f"limit must not be negative, not {limit!r}")
+        return self._history.newest(channel, limit)
+
+    async def history_stream(
+        self,
+        channel: str,
+        since: StreamPosition | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> HistoryPage:
+        self._running(channel)
+        if since is not None and not isinstance(since, StreamPosition):
+            raise TypeError(
+                f"since must be a StreamPosition or None, not {type(since).__name__}")
+        if since is not None and not 0 <= since.offset < 1 << 64:
+            raise ValueError(f"since.offset must be between 0 and 2**64 - 1, not {since.offset!r}")
+        if limit is None:
+            return self._history.read(channel, since, -1, reverse)
+        if not isinstance(limit, int) or isinstance(limit, bool):
+            raise TypeError(f"limit must be an int or None, not {limit!r}")
+        if limit < 0:
+            raise ValueError(f"limit must not be negative, not {limit!r}")
+        return self._history.read(channel, since, limit, reverse)
+
+    async def remove_history(self, channel: str) -> None:
+        self._running(channel)
+        self._history.remove(channel)
+
+    def _running(self, channel: str = "-") -> EngineEvents:
+        """The events, when the engine runs and the channel's name can be one."""
+        if self._events is None:
+            raise ClosedError(
+                "the engine is closed" if self._closed else "the engine was not started: run() first")
+        if not isinstance(channel, str):
+            raise TypeError(f"channel must be a str, not {type(channel).__name__}")
+        if not channel:
+            raise ValueError("channel must not be empty")
+        return self._events
+
+
+def _check_conn_id(conn_id: str) -> None:
+    if not isinstance(conn_id, str):
+        raise TypeError(f"conn_id must be a str, not {type(conn_id).__name__}")
+    if not conn_id:
+        raise ValueError("conn_id must not be empty")
+
+
+def _told(event: Callable[..., None], *arguments: object) -> Awaitable[None]:
+    try:
+        event(*arguments)
+    except Exception as error:
+        return Ready(error=error)
+    return _DONE

@@ -1,0 +1,572 @@
+"""The node: an engine, the hub, and everybody connected here."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import secrets
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from fanout import codes
+from fanout._expiry import Expiry
+from fanout._hub import Hub
+from fanout._subscription import LocalQueue
+from fanout.client import Client
+from fanout.codes import Disconnect
+from fanout.engine import Engine
+from fanout.errors import ClosedError, MessageTooLargeError, UnknownChannelError
+from fanout.handlers import Handlers
+from fanout.interest import Interest
+from fanout.memory import MemoryEngine
+from fanout.subscription import Subscription
+from fanout.threads import ThreadDoor
+from fanout.types import (
+    AdminMessage,
+    ChannelOptions,
+    ClientInfo,
+    ControlMessage,
+    HistoryPage,
+    HubStats,
+    JoinMessage,
+    LeaveMessage,
+    Message,
+    Overflow,
+    PresenceStats,
+    StreamPosition,
+)
+
+__all__ = ["Node", "NodeStats"]
+
+log = logging.getLogger("fanout")
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+# Publishes awaited in one turn of the loop before the awaiting gives the loop
+# a turn, so that a publishing loop cannot starve its own readers.
+TURN_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """What a node holds now, and what it has done since it was started.
+
+    ``uptime`` is in seconds; ``num_subscriptions`` counts those of clients
+    and of in-process subscriptions; the other counters are the hub's, see
+    :class:`fanout.HubStats`.
+    """
+
+    uid: str
+    name: str
+    engine: str
+    uptime: float
+    num_clients: int
+    num_users: int
+    num_channels: int
+    num_subscriptions: int
+    num_published: int
+    num_delivered: int
+    num_dropped: int
+    num_sends: int
+    bytes_sent: int
+
+
+class Node:
+    """Ties an engine to the hub; what an application uses directly.
+
+    Use it with ``async with``, or call ``run`` and ``shutdown``. It belongs to
+    the thread of the event loop that runs it; ``publish_threadsafe`` is the
+    one door from other threads.
+
+    engine
+        Where messages travel; a :class:`fanout.MemoryEngine` when not given.
+    options
+        The :class:`fanout.ChannelOptions` of every channel, or a function of
+        the channel's name that returns them, or None for an unknown channel.
+    name
+        What this node is called in ``stats``; its uid when not given.
+    max_channel_length
+        Longest channel name, in bytes of UTF-8.
+    max_message_size
+        Longest data of one message, in bytes.
+    client_queue_size
+        Bytes that may wait for one client that does not keep up.
+    client_channel_limit
+        Channels to which one client may be subscribed.
+    user_connection_limit
+        Connections of one user, 0 for any number; anonymous ones do not count.
+    presence_interval
+        Seconds between two refreshes of a client's presence.
+    threadsafe_limit
+        Publishes from other threads that may wait for the loop.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        options: ChannelOptions | Callable[[str], ChannelOptions | None] | None = None,
+        name: str = "",
+        max_channel_length: int = 255,
+        max_message_size: int = 1_048_576,
+        client_queue_size: int = 1_048_576,
+        client_channel_limit: int = 128,
+        user_connection_limit: int = 0,
+        presence_interval: float = 25.0,
+        threadsafe_limit: int = 10_000,
+    ) -> None:
+        if options is not None and not isinstance(options, ChannelOptions) and not callable(options):
+            raise TypeError(f"options must be ChannelOptions or a function, not {options!r}")
+        for what, value, least in (
+            ("max_channel_length", max_channel_length, 1),
+            ("max_message_size", max_message_size, 1),
+            ("client_queue_size", client_queue_size, 1),
+            ("client_channel_limit", client_channel_limit, 1),
+            ("user_connection_limit", user_connection_limit, 0),
+            ("threadsafe_limit", threadsafe_limit, 1),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{what} must be an int, not {value!r}")
+            if value < least:
+                raise ValueError(f"{what} must be at least {least}, not {value!r}")
+        if not presence_interval > 0:
+            raise ValueError(f"presence_interval must be above 0, not {presence_interval!r}")
+        self.uid = secrets.token_hex(16)
+        self.name = name or self.uid
+        self.engine: Engine = engine if engine is not None else MemoryEngine()
+        self.handlers = Handlers()
+        self.max_channel_length = max_channel_length
+        self.max_message_size = max_message_size
+        self.client_queue_size = client_queue_size
+        self.client_channel_limit = client_channel_limit
+        self.user_connection_limit = user_connection_limit
+        self.presence_interval = presence_interval
+        self._options: Callable[[str], ChannelOptions | None]
+        if callable(options):
+            self._options = options
+        else:
+            fixed = options if options is not None else ChannelOptions()
+            self._options = lambda channel: fixed
+        self._state = "new"
+        self._started = 0.0
+        self._clients: dict[str, Client] = {}
+        self._users: dict[str, set[Client]] = {}
+        self._queues: weakref.WeakSet[LocalQueue] = weakref.WeakSet()
+        self._held: set[LocalQueue] = set()     # with a callback: they live until closed
+        self._background: set[asyncio.Task[None]] = set()
+        self._emptied: asyncio.Event
+        self._threads = ThreadDoor(self, threadsafe_limit)
+        self.expiry: Expiry
+        self._hub: Hub | None = None
+
+    # ---- lifecycle -----------------------------------------------------
+
+    async def run(self) -> None:
+        """Start the engine and this node, in the running loop."""
+        if self._state != "new":
+            raise ClosedError(f"a node is run once; this one is {self._state}")
+        self._state = "starting"
+        loop = asyncio.get_running_loop()
+        self._hub = Hub(loop, self._on_vacated)
+        self.interest = Interest(self.engine, self._hub)
+        self.expiry = Expiry()
+        self.expiry.start(loop)
+        self._emptied = asyncio.Event()
+        await self.engine.run(self)
+        self._started = time.monotonic()
+        self._threads.open(loop)
+        self._state = "running"
+
+    async def shutdown(self, timeout: float = 10.0) -> None:
+        """Disconnect everybody, finish what was accepted, and close the engine.
+
+        Clients are told that the server shuts down, and come back later;
+        in-process readers get what is queued for them, then the end. Those
+        still there after ``timeout`` seconds are cut off.
+        """
+        if self._state in ("new", "starting"):
+            self._state = "closed"
+            return
+        if self._state != "running":
+            return
+        self._state = "closing"
+        self._threads.close()
+        for client in list(self._clients.values()):
+            client.disconnect(codes.DISCONNECT_SHUTDOWN)
+        try:
+            async with asyncio.timeout(timeout):
+                while self._background:
+                    await asyncio.wait(list(self._background))
+                await self.interest.settled()
+        except TimeoutError:
+            for task in list(self._background):
+                task.cancel()
+        for queue in list(self._queues):
+            self._close_local(queue)
+        self.hub.flush()
+        self.expiry.stop()
+        await self.engine.close()
+        self._state = "closed"
+
+    async def __aenter__(self) -> Node:
+        await self.run()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        traceback: TracebackType | None) -> None:
+        await self.shutdown()
+
+    # ---- handlers ------------------------------------------------------
+
+    def on_connect(self, handler: H) -> H:
+        """Decides who may connect: ``(ConnectEvent) -> ConnectReply``. Without it nobody may."""
+        self.handlers.register("connect", handler)
+        return handler
+
+    def on_subscribe(self, handler: H) -> H:
+        """Decides who may subscribe: ``(Client, SubscribeEvent) -> SubscribeReply | None``.
+
+        Without it nobody may.
+        """
+        self.handlers.register("subscribe", handler)
+        return handler
+
+    def on_publish(self, handler: H) -> H:
+        """Decides which clients may publish: ``(Client, PublishEvent) -> PublishReply | None``.
+
+        Without it a client may publish where the channel's options have
+        ``publish`` and it is subscribed.
+        """
+        self.handlers.register("publish", handler)
+        return handler
+
+    def on_presence(self, handler: H) -> H:
+        """Decides who may read a channel's presence: ``(Client, channel) -> None``.
+
+        Without it those who are subscribed may.
+        """
+        self.handlers.register("presence", handler)
+        return handler
+
+    def on_history(self, handler: H) -> H:
+        """Decides who may read a channel's history: ``(Client, HistoryEvent) -> None``.
+
+        Without it those who are subscribed may.
+        """
+        self.handlers.register("history", handler)
+        return handler
+
+    def on_disconnect(self, handler: H) -> H:
+        """Is told that a connected client is gone, and why: ``(Client, Disconnect) -> None``."""
+        self.handlers.register("disconnect", handler)
+        return handler
+
+    def on_admin_message(self, handler: H) -> H:
+        """Gets the admin messages of all nodes: ``(AdminMessage) -> None``."""
+        self.handlers.register("admin", handler)
+        return handler
+
+    # ---- publishing ----------------------------------------------------
+
+    def publish(
+        self,
+        channel: str,
+        data: bytes,
+        *,
+        tags: Mapping[str, str] | None = None,
+        client: str = "",
+        info: ClientInfo | None = None,
+    ) -> Awaitable[StreamPosition]:
+        """Publish ``data`` to everybody subscribed to ``channel``.
+
+        It is on its way when this returns. The awaitable finishes with the
+        message's place in the channel's stream (``StreamPosition(0, "")``
+        without history) and raises what the engine raises; it need not be
+        awaited. Raises ``TypeError`` or ``ValueError`` for bad arguments,
+        :exc:`fanout.MessageTooLargeError` and
+        :exc:`fanout.UnknownChannelError`.
+        """
+        hub = self.hub
+        options = self.checked_options(channel)
+        message = Message(channel, data, client=client, info=info, tags=tags)
+        if len(data) > self.max_message_size:
+            raise MessageTooLargeError(
+                f"data must be at most {self.max_message_size} bytes, not {len(data)}")
+        result = self.engine.publish_message(channel, message, options)
+        return _AfterTurn(result) if hub.turn_size > TURN_SIZE else result
+
+    def publish_threadsafe(
+        self, channel: str, data: bytes, *, tags: Mapping[str, str] | None = None
+    ) -> concurrent.futures.Future[StreamPosition]:
+        """As :meth:`publish`, from any thread; the future's result is the position.
+
+        Publishes of one thread keep their order. Raises
+        :exc:`fanout.BackpressureError` when ``threadsafe_limit`` publishes
+        wait already, and :exc:`fanout.ClosedError` when the node does not run.
+        """
+        return self._threads.publish(channel, data, tags)
+
+    def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
+        """A message to the admins connected to any node."""
+        return self.engine.publish_admin(message)
+
+    # ---- in-process subscriptions --------------------------------------
+
+    def subscribe(
+        self,
+        *channels: str,
+        callback: Callable[[Message], object] | None = None,
+        size: int = 1024,
+        overflow: Overflow = Overflow.CLOSE,
+    ) -> Subscription:
+        """Read one or more channels in this process.
+
+        ``size`` messages may wait for the reader; ``overflow`` says what
+        happens to one more. With ``callback``, an ordinary function, every
+        message is handed to it at the end of the loop's tick, and the
+        subscription lives until it is closed; without, it lives as long as
+        somebody refers to it. Raises ``TypeError`` or ``ValueError`` for bad
+        arguments.
+        """
+        hub = self.hub
+        if not channels:
+            raise TypeError("subscribe needs at least one channel")
+        for channel in channels:
+            self.checked_options(channel)
+        queue = LocalQueue(hub, size, overflow, callback)
+        self._queues.add(queue)
+        if callback is not None:
+            self._held.add(queue)
+        moves: list[asyncio.Task[None]] = []
+        for channel in channels:
+            move = self.interest.hold(channel)
+            hub.subscribe(queue, channel)
+            if move is None:
+                self.interest.release(channel)
+            else:
+                move.add_done_callback(lambda _, held=channel: self.interest.release(held))
+                moves.append(move)
+        return Subscription(self, channels, queue, moves)
+
+    # ---- what the engine keeps -----------------------------------------
+
+    async def channels(self) -> list[str]:
+        """Channels with one or more subscribers, on all nodes."""
+        return await self.engine.channels()
+
+    async def presence(self, channel: str) -> dict[str, ClientInfo]:
+        """Who is in ``channel``, by connection id, on all nodes."""
+        return await self.engine.presence(channel)
+
+    async def presence_stats(self, channel: str) -> PresenceStats:
+        """How many connections and different users are in ``channel``."""
+        return await self.engine.presence_stats(channel)
+
+    async def history(self, channel: str, limit: int = 0) -> list[Message]:
+        """The kept messages of ``channel``, newest first; 0 is all."""
+        return await self.engine.history(channel, limit)
+
+    async def history_stream(
+        self,
+        channel: str,
+        since: StreamPosition | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> HistoryPage:
+        """As :meth:`fanout.Engine.history_stream`."""
+        return await self.engine.history_stream(channel, since, limit, reverse)
+
+    async def remove_history(self, channel: str) -> None:
+        """Forget the kept messages of ``channel``."""
+        await self.engine.remove_history(channel)
+
+    # ---- clients -------------------------------------------------------
+
+    @property
+    def clients(self) -> Mapping[str, Client]:
+        """The connected clients, by connection id."""
+        return self._clients
+
+    def clients_of(self, user: str) -> Iterable[Client]:
+        """The connections of a user at this node."""
+        return tuple(self._users.get(user, ()))
+
+    async def disconnect(
+        self, *, user: str = "", client: str = "",
+        disconnect: Disconnect = codes.DISCONNECT_FORCE,
+    ) -> None:
+        """Disconnect a user's connections, or one of them, on all nodes."""
+        self._disconnect_here(user, client, disconnect)
+        await self._tell_nodes("disconnect", {
+            "user": user, "client": client, "code": disconnect.code, "reason": disconnect.reason})
+
+    async def unsubscribe(self, channel: str, *, user: str = "", client: str = "") -> None:
+        """End the subscriptions of a user's connections, or one of them, on all nodes."""
+        await self._unsubscribe_here(channel, user, client)
+        await self._tell_nodes("unsubscribe", {"channel": channel, "user": user, "client": client})
+
+    def stats(self) -> NodeStats:
+        """What this node holds and has done."""
+        hub: HubStats = self.hub.stats()
+        return NodeStats(
+            uid=self.uid,
+            name=self.name,
+            engine=self.engine.name,
+            uptime=time.monotonic() - self._started,
+            num_clients=len(self._clients),
+            num_users=len(self._users),
+            num_channels=hub.num_channels,
+            num_subscriptions=hub.num_subscriptions,
+            num_published=hub.num_published,
+            num_delivered=hub.num_delivered,
+            num_dropped=hub.num_dropped,
+            num_sends=hub.num_sends,
+            bytes_sent=hub.bytes_sent,
+        )
+
+    # ---- for transports and clients ------------------------------------
+
+    @property
+    def hub(self) -> Hub:
+        if self._hub is None or self._state == "closed":
+            raise ClosedError(
+                "the node is closed" if self._state == "closed"
+                else "the node was not started: use `async with node` or `await node.run()`")
+        return self._hub
+
+    @property
+    def running(self) -> bool:
+        return self._state == "running"
+
+    def channel_options(self, channel: str) -> ChannelOptions | None:
+        """How ``channel`` behaves, or None when it is unknown."""
+        return self._options(channel)
+
+    def checked_options(self, channel: str) -> ChannelOptions:
+        """The options of a channel that the application names."""
+        if not isinstance(channel, str):
+            raise TypeError(f"channel must be a str, not {type(channel).__name__}")
+        if not channel:
+            raise ValueError("channel must not be empty")
+        try:
+            length = len(channel) if channel.isascii() else len(channel.encode())
+        except UnicodeEncodeError:
+            raise ValueError(f"channel must be encodable in UTF-8, not {channel!r}") from None
+        if length > self.max_channel_length:
+            raise ValueError(
+                f"channel must be at most {self.max_channel_length} bytes, not {length}: "
+                f"{channel[:40]!r}...")
+        options = self._options(channel)
+        if options is None:
+            raise UnknownChannelError(f"unknown channel {channel!r}")
+        return options
+
+    def enter(self, client: Client) -> None:
+        """A client may connect; raises what forbids it here and now."""
+        if self._state != "running":
+            raise codes.DISCONNECT_SHUTDOWN
+        if client.user:
+            others = self._users.setdefault(client.user, set())
+            if self.user_connection_limit and len(others) >= self.user_connection_limit:
+                raise codes.DISCONNECT_CONNECTION_LIMIT
+            others.add(client)
+        self._clients[client.id] = client
+
+    def exit(self, client: Client) -> None:
+        """A client is gone."""
+        self._clients.pop(client.id, None)
+        others = self._users.get(client.user)
+        if others is not None:
+            others.discard(client)
+            if not others:
+                del self._users[client.user]
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for; ``shutdown`` does."""
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._finished)
+
+    # ---- EngineEvents --------------------------------------------------
+
+    def on_message(self, channel: str, message: Message) -> None:
+        self.hub.broadcast(channel, message)
+
+    def on_join(self, channel: str, message: JoinMessage) -> None:
+        self.hub.broadcast_join(channel, message.info)
+
+    def on_leave(self, channel: str, message: LeaveMessage) -> None:
+        self.hub.broadcast_leave(channel, message.info)
+
+    def on_control(self, message: ControlMessage) -> None:
+        if message.uid == self.uid:
+            return
+        params = json.loads(message.params)
+        if message.method == "disconnect":
+            self._disconnect_here(
+                params["user"], params["client"], Disconnect(params["code"], params["reason"]))
+        elif message.method == "unsubscribe":
+            self.background(
+                self._unsubscribe_here(params["channel"], params["user"], params["client"]))
+        else:
+            log.warning("unknown control method %r from node %s", message.method, message.uid)
+
+    def on_admin(self, message: AdminMessage) -> None:
+        if self.handlers.admin is not None:
+            self.handlers.admin(message)
+
+    # ---- helpers -------------------------------------------------------
+
+    def _close_local(self, queue: LocalQueue) -> None:
+        self._held.discard(queue)
+        if self._hub is not None:
+            for channel in self._hub.remove(queue):
+                self.interest.vacated(channel)
+        queue.close()
+
+    def _on_vacated(self, channels: list[str]) -> None:
+        if self._state in ("running", "closing"):
+            for channel in channels:
+                self.interest.vacated(channel)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("work in the background failed", exc_info=task.exception())
+
+    async def _tell_nodes(self, method: str, params: Mapping[str, object]) -> None:
+        await self.engine.publish_control(
+            ControlMessage(self.uid, method, json.dumps(params).encode()))
+
+    def _matching(self, user: str, client: str) -> list[Client]:
+        if not user and not client:
+            raise ValueError("name a user or a client")
+        if client:
+            one = self._clients.get(client)
+            return [one] if one is not None and user in ("", one.user) else []
+        return list(self._users.get(user, ()))
+
+    def _disconnect_here(self, user: str, client: str, disconnect: Disconnect) -> None:
+        for connection in self._matching(user, client):
+            connection.disconnect(disconnect)
+
+    async def _unsubscribe_here(self, channel: str, user: str, client: str) -> None:
+        for connection in self._matching(user, client):
+            await connection.unsubscribe_by_server(channel)
+
+
+class _AfterTurn:
+    """An awaitable that gives the loop a turn first."""
+
+    def __init__(self, result: Awaitable[StreamPosition]) -> None:
+        self._result = result
+
+    def __await__(self) -> Generator[Any, None, StreamPosition]:
+        yield
+        return (yield from self._result.__await__())

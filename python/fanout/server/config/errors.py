@@ -1,0 +1,40 @@
+"""What a configuration that cannot be used raises."""
+
+from __future__ import annotations
+
+import json
+
+from fanout.errors import FanoutError
+
+__all__ = ["ConfigError"]
+
+_NO_VALUE = object()
+_SHOWN = 60
+
+
+class ConfigError(FanoutError, ValueError):
+    """A configuration that the server must not start with.
+
+    ``key`` is the key's full path (``"client.ping_interval"``), ``""`` when
+    the file as a whole is at fault; ``rule`` says what is wrong. The text of
+    the error is one line with the path, the value and the rule.
+    """
+
+    def __init__(self, key: str, rule: str, value: object = _NO_VALUE) -> None:
+        place = key if value is _NO_VALUE else f"{key} = {_show(value)}"
+        super().__init__(f"{place}: {rule}" if place else rule)
+        self.key = key
+        self.rule = rule
+
+
+def _show(value: object) -> str:
+    # Only scalars are shown: what a table or a list holds may be long, and secret.
+    if isinstance(value, dict):
+        return "{...}"
+    if isinstance(value, (list, tuple)):
+        return "[...]"
+    if isinstance(value, (str, bool, int, float)) or value is None:
+        text = json.dumps(value)
+    else:
+        text = str(value)  # TOML's dates and times
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

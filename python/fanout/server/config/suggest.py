@@ -1,0 +1,60 @@
+"""Which known key somebody may have meant by one that is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from fanout.server.config.model import Config
+from fanout.server.config.unsupported import ANY_NAMESPACE, IGNORED, REFUSED
+
+__all__ = ["nearest_key"]
+
+# High enough that a key of another kind is not suggested for a short one.
+_ALIKE = 0.7
+
+
+def nearest_key(key: str, shown: str, path: str) -> str | None:
+    """The full path of the known key most like ``key``, which stands at ``shown``.
+
+    ``path`` is ``shown`` with ``channel.*`` for a namespace's options. Near
+    names in the same table come first, then the same name elsewhere, then the
+    names that older versions gave to keys of the top level, such as
+    ``client_channel_limit``.
+    """
+    table = path.rpartition(".")[0]
+    here = {p.rpartition(".")[2] for p in _KNOWN if p.rpartition(".")[0] == table}
+    here.discard(key)  # a namespace's "name", in the options without one
+    if alike := get_close_matches(key, here, 1, _ALIKE):
+        return shown.removesuffix(key) + alike[0]
+    elsewhere = [p for p in _KNOWN if p.rpartition(".")[2] == key and p != path]
+    if not elsewhere:
+        flat = {p.replace(".*", "").replace(".", "_"): p for p in _KNOWN if "." in p}
+        elsewhere = [flat[name] for name in get_close_matches(key, flat, 1, _ALIKE)]
+    if not elsewhere:
+        return None
+    return elsewhere[0].replace(ANY_NAMESPACE, "channel.without_namespace")
+
+
+def _supported(cls: type[Any], path: str) -> Iterator[str]:
+    for entry in fields(cls):
+        inner = f"{path}.{entry.name}" if path else entry.name
+        yield inner
+        table = entry.metadata.get("section") or entry.metadata.get("tables")
+        if table is not None:
+            in_namespace = inner in ("channel.without_namespace", "channel.namespaces")
+            yield from _supported(table, ANY_NAMESPACE if in_namespace else inner)
+
+
+def _with_tables(paths: Iterator[str]) -> Iterator[str]:
+    for path in paths:
+        yield path
+        while path := path.rpartition(".")[0]:
+            if path != ANY_NAMESPACE:
+                yield path
+
+
+# A dict for its order: what is supported is suggested before what is not.
+_KNOWN = dict.fromkeys([*_supported(Config, ""), *_with_tables(iter([*IGNORED, *REFUSED]))])

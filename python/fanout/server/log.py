@@ -1,0 +1,84 @@
+"""The server's log: one line per record, on standard error.
+
+    2026-01-31T12:00:00.000Z INFO fanout 0.1.0 listening on http://127.0.0.1:8000 (engine memory)
+
+Channel names, user ids and whatever else clients choose may stand in a
+record: control characters are escaped, so that nobody can write a line of his
+own. Nothing logs tokens, keys or the values of a configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from fanout.server.config import LOG_LEVELS
+
+__all__ = ["configure", "listening_line", "logger"]
+
+logger = logging.getLogger("fanout")
+
+_LEVELS = dict(
+    zip(
+        LOG_LEVELS,
+        # Python has no "trace"; above "fatal" there is nothing to log.
+        (
+            logging.DEBUG,
+            logging.DEBUG,
+            logging.INFO,
+            logging.WARNING,
+            logging.ERROR,
+            logging.CRITICAL,
+            logging.CRITICAL + 1,
+        ),
+        strict=True,
+    )
+)
+
+# C0 and C1 controls, and the two Unicode line ends.
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_ESCAPES |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+class LineFormatter(logging.Formatter):
+    """Time (UTC, milliseconds), level, message; a traceback follows on the same line."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self.converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(_ESCAPES)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs only
+    """A type of its own, so that :func:`configure` finds what it set before."""
+
+
+def configure(level: str) -> None:
+    """Log at one of :data:`~fanout.server.config.LOG_LEVELS` from now on.
+
+    Replaces what an earlier call set up, and leaves other handlers alone.
+    """
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
+        root.removeHandler(handler)
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    root.addHandler(handler)
+    root.setLevel(_LEVELS[level])
+    # Its lines hold whole request targets, where clients may put tokens.
+    logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL + 1)
+
+
+def listening_line(version: str, host: str, port: int, engine: str) -> str:
+    """What is logged once the server accepts connections."""
+    if not host:
+        host = "0.0.0.0"
+    shown = f"[{host}]" if ":" in host else host
+    return f"fanout {version} listening on http://{shown}:{port} (engine {engine})"

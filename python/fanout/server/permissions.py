@@ -1,0 +1,268 @@
+"""Who may do what, by the configuration alone.
+
+Every question has the same two answers: ``None`` for yes, or the error (for a
+connection: the disconnect) of the client protocol that says why not. Nothing
+here waits, logs or changes anything. Rules and their order are Centrifugo's.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import msgspec
+
+from fanout.codes import (
+    DISCONNECT_BAD_REQUEST,
+    DISCONNECT_INVALID_TOKEN,
+    ERROR_BAD_REQUEST,
+    ERROR_NOT_AVAILABLE,
+    ERROR_PERMISSION_DENIED,
+    ERROR_UNKNOWN_CHANNEL,
+    ClientError,
+    Disconnect,
+)
+from fanout.server.config import ChannelConfig, Config, NamespaceOptions
+from fanout.server.config.patterns import compile_channel_regex, compile_origin
+from fanout.types import ChannelOptions
+
+__all__ = ["ChannelRules", "Permissions"]
+
+
+class ChannelRules:
+    """What holds in the channels of one namespace, ready to be asked often."""
+
+    __slots__ = ("channel_options", "channel_regex", "data_format", "options")
+
+    def __init__(self, options: NamespaceOptions, channel: ChannelConfig) -> None:
+        self.options = options
+        self.data_format = options.publication_data_format or channel.publication_data_format
+        self.channel_regex = (
+            compile_channel_regex(options.channel_regex) if options.channel_regex else None
+        )
+        # publish and anonymous stay off: the node asks for permission here,
+        # and an option that allowed as well would be a second way in.
+        self.channel_options = ChannelOptions(
+            presence=options.presence,
+            join_leave=options.join_leave,
+            history_size=options.history_size,
+            history_lifetime=options.history_ttl,
+            history_meta_lifetime=options.history_meta_ttl or channel.history_meta_ttl,
+        )
+
+
+class Permissions:
+    """Answers for one :class:`~fanout.server.config.Config`.
+
+    ``user`` is a connection's user id, ``""`` for an anonymous one.
+    ``subscribed`` says whether the connection is subscribed to the channel
+    that it asks about.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._client = config.client
+        self._channel = config.channel
+        self._origins = [compile_origin(pattern) for pattern in config.client.allowed_origins]
+        self._without_namespace = ChannelRules(config.channel.without_namespace, config.channel)
+        self._namespaces = {
+            namespace.name: ChannelRules(namespace, config.channel)
+            for namespace in config.channel.namespaces
+        }
+
+    def may_come_from(self, origin: str | None, host: str) -> bool:
+        """Whether a request with these ``Origin`` and ``Host`` headers may connect.
+
+        No origin means no browser, and is allowed. Without
+        ``client.allowed_origins`` the origin's host must be ``host``.
+        """
+        if not origin:
+            return True
+        if self._origins:
+            lowered = origin.lower()
+            return any(pattern.fullmatch(lowered) for pattern in self._origins)
+        try:
+            origin_host = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        # Not by scheme: behind a proxy that ends TLS the server sees plain HTTP.
+        return origin_host != "" and origin_host.lower() == host.lower()
+
+    def may_connect(self, token: str = "") -> Disconnect | None:
+        """Whether a client with this token, or without one, may connect."""
+        if token:
+            return DISCONNECT_INVALID_TOKEN  # no key is known that it could be valid for
+        if self._client.allow_anonymous_connect_without_token or self._client.insecure:
+            return None
+        return DISCONNECT_BAD_REQUEST
+
+    def check_length(self, channel: str) -> ClientError | None:
+        """107 for an empty name and for one of too many bytes.
+
+        First of all checks, before "already subscribed" and "limit exceeded";
+        the others repeat it.
+        """
+        limit = self._channel.max_length
+        if not channel or len(channel) > limit:
+            return ERROR_BAD_REQUEST
+        if not channel.isascii() and len(channel.encode("utf-8", "surrogatepass")) > limit:
+            return ERROR_BAD_REQUEST
+        return None
+
+    def resolve(self, channel: str) -> ChannelRules | None:
+        """The rules of the channel's namespace; ``None`` when there is no such namespace."""
+        return self._split(channel)[0]
+
+    def channel_options(self, channel: str) -> ChannelOptions | None:
+        """How the channel behaves; ``None`` when its namespace is unknown."""
+        rules = self.resolve(channel)
+        return None if rules is None else rules.channel_options
+
+    def may_subscribe(self, user: str, channel: str, token: str = "") -> ClientError | None:
+        """102, 107 or 103. A channel that needs a token is closed to everybody."""
+        rules = self._rules(channel)
+        if isinstance(rules, ClientError):
+            return rules
+        prefix = self._channel.private_prefix
+        if token or (prefix and channel.startswith(prefix)):
+            return ERROR_PERMISSION_DENIED
+        options = rules.options
+        if options.allow_user_limited_channels and self._names_users(channel):
+            allowed = self._is_named(user, channel)
+        else:
+            allowed = options.allow_subscribe_for_client and (
+                user != "" or options.allow_subscribe_for_anonymous
+            )
+        return None if allowed or self._client.insecure else ERROR_PERMISSION_DENIED
+
+    def may_publish(
+        self, user: str, channel: str, data: bytes, subscribed: bool
+    ) -> ClientError | None:
+        """102, 107 (the name, then the data) or 103."""
+        rules = self._rules(channel)
+        if isinstance(rules, ClientError):
+            return rules
+        if not fits_format(data, rules.data_format):
+            return ERROR_BAD_REQUEST
+        options = rules.options
+        return self._answer(
+            user,
+            subscribed,
+            for_client=options.allow_publish_for_client,
+            for_subscriber=options.allow_publish_for_subscriber,
+            for_anonymous=options.allow_publish_for_anonymous,
+        )
+
+    def may_presence(self, user: str, channel: str, subscribed: bool) -> ClientError | None:
+        """102, 107, 108 (no presence in this channel) or 103; also for presence statistics."""
+        rules = self._rules(channel)
+        if isinstance(rules, ClientError):
+            return rules
+        if not rules.options.presence:
+            return ERROR_NOT_AVAILABLE
+        return self._presence_answer(rules.options, user, subscribed)
+
+    def may_history(self, user: str, channel: str, subscribed: bool) -> ClientError | None:
+        """102, 107, 108 (no history in this channel) or 103."""
+        rules = self._rules(channel)
+        if isinstance(rules, ClientError):
+            return rules
+        if not rules.channel_options.keeps_history:
+            return ERROR_NOT_AVAILABLE
+        options = rules.options
+        return self._answer(
+            user,
+            subscribed,
+            for_client=options.allow_history_for_client,
+            for_subscriber=options.allow_history_for_subscriber,
+            for_anonymous=options.allow_history_for_anonymous,
+        )
+
+    def pushes_join_leave(self, user: str, channel: str, asked: bool) -> bool:
+        """Whether a subscriber gets the channel's join and leave pushes.
+
+        ``asked``: its subscribe command wished for them. They tell who is
+        present, so a wish is granted to whom presence is granted.
+        """
+        rules = self.resolve(channel)
+        if rules is None or not rules.options.join_leave:
+            return False
+        if rules.options.force_push_join_leave:
+            return True
+        return asked and self._presence_answer(rules.options, user, subscribed=True) is None
+
+    def _split(self, channel: str) -> tuple[ChannelRules | None, str]:
+        """A channel's rules, and its name without the namespace."""
+        boundary = self._channel.namespace_boundary
+        name, found, rest = (
+            channel.removeprefix(self._channel.private_prefix).partition(boundary)
+            if boundary
+            else (channel, "", "")
+        )
+        if not found:
+            return self._without_namespace, channel
+        return self._namespaces.get(name), rest
+
+    def _rules(self, channel: str) -> ChannelRules | ClientError:
+        """The rules of a channel whose name is in order, or what is wrong with it."""
+        too_long = self.check_length(channel)
+        if too_long is not None:
+            return too_long
+        rules, rest = self._split(channel)
+        if rules is None:
+            return ERROR_UNKNOWN_CHANNEL
+        if rules.channel_regex is None:
+            return rules if channel.isascii() else ERROR_BAD_REQUEST
+        # Half a surrogate pair could match, but never be sent to anybody.
+        if not _SURROGATE.search(channel) and rules.channel_regex.search(rest):
+            return rules
+        return ERROR_BAD_REQUEST
+
+    def _names_users(self, channel: str) -> bool:
+        boundary = self._channel.user_boundary
+        return boundary != "" and boundary in channel
+
+    def _is_named(self, user: str, channel: str) -> bool:
+        users = channel.rpartition(self._channel.user_boundary)[2]
+        separator = self._channel.user_separator
+        # An anonymous client is nobody whom a list could name.
+        return user != "" and (user in users.split(separator) if separator else user == users)
+
+    def _presence_answer(
+        self, options: NamespaceOptions, user: str, subscribed: bool
+    ) -> ClientError | None:
+        return self._answer(
+            user,
+            subscribed,
+            for_client=options.allow_presence_for_client,
+            for_subscriber=options.allow_presence_for_subscriber,
+            for_anonymous=options.allow_presence_for_anonymous,
+        )
+
+    def _answer(
+        self,
+        user: str,
+        subscribed: bool,
+        *,
+        for_client: bool,
+        for_subscriber: bool,
+        for_anonymous: bool,
+    ) -> ClientError | None:
+        allowed = (for_client or (for_subscriber and subscribed)) and (user != "" or for_anonymous)
+        return None if allowed or self._client.insecure else ERROR_PERMISSION_DENIED
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def fits_format(data: bytes, data_format: str) -> bool:
+    """Whether published data is what a ``publication_data_format`` asks for."""
+    if data_format == "binary":
+        return True
+    if data_format == "":
+        return len(data) > 0
+    try:
+        data.decode()  # what msgspec skips over it does not decode
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        return False
+    return data_format == "json" or data.lstrip(b" \t\r\n").startswith(b"{")
