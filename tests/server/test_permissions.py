@@ -1,0 +1,442 @@
+"""Who may do what: the answers, and their order."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout import codes
+from fanout.server.config import (
+    ChannelConfig,
+    ClientConfig,
+    Config,
+    Namespace,
+    NamespaceOptions,
+    demo_config,
+)
+from fanout.server.permissions import Permissions, fits_format
+from fanout.types import ChannelOptions
+
+DENIED = codes.ERROR_PERMISSION_DENIED
+UNKNOWN = codes.ERROR_UNKNOWN_CHANNEL
+BAD = codes.ERROR_BAD_REQUEST
+UNAVAILABLE = codes.ERROR_NOT_AVAILABLE
+
+FLAGS = [e.name for e in fields(NamespaceOptions) if e.name.startswith("allow_")]
+KEEPS: dict[str, Any] = {"presence": True, "history_size": 10, "history_ttl": 60.0}
+
+
+def permissions(
+    *, insecure: bool = False, anonymous: bool = False, channel: Any = None, **options: Any
+) -> Permissions:
+    """Permissions with these options for channels without a namespace and for ``chat:``."""
+    channels = ChannelConfig(
+        without_namespace=NamespaceOptions(**options),
+        namespaces=(Namespace(name="chat", **options),),
+    )
+    client = ClientConfig(insecure=insecure, allow_anonymous_connect_without_token=anonymous)
+    return Permissions(Config(client=client, channel=replace(channels, **(channel or {}))))
+
+
+# Connections
+
+
+def test_nobody_connects_by_default() -> None:
+    assert permissions().may_connect() is codes.DISCONNECT_BAD_REQUEST
+
+
+@pytest.mark.parametrize("setting", ["insecure", "anonymous"])
+def test_a_setting_lets_clients_without_a_token_connect(setting: str) -> None:
+    setting_on: Any = {setting: True}
+    asked = permissions(**setting_on)
+    assert asked.may_connect() is None
+    # No token can be verified, and one that is not verified opens nothing.
+    assert asked.may_connect("e30.e30.") is codes.DISCONNECT_INVALID_TOKEN
+
+
+def origins(*patterns: str) -> Permissions:
+    return Permissions(Config(client=ClientConfig(allowed_origins=patterns)))
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        (None, "localhost:8000", True),
+        ("", "localhost:8000", True),
+        ("http://localhost:8000", "localhost:8000", True),
+        ("https://LOCALHOST:8000", "localhost:8000", True),
+        ("http://[::1]:8000", "[::1]:8000", True),
+        ("http://localhost:8001", "localhost:8000", False),
+        ("http://evil.example", "localhost:8000", False),
+        ("null", "", False),
+        ("null", "null", False),
+        ("http://[::1", "[::1", False),
+        ("//", "", False),
+    ],
+)
+def test_without_a_list_pages_of_the_same_host_may_connect(
+    origin: str | None, host: str, allowed: bool
+) -> None:
+    assert origins().may_come_from(origin, host) is allowed
+
+
+def test_a_list_of_origins_is_all_that_counts() -> None:
+    asked = origins("https://*.example.com", "http://localhost:3000")
+    assert asked.may_come_from("https://a.example.com", "server")
+    assert asked.may_come_from("HTTP://localhost:3000", "server")
+    assert asked.may_come_from(None, "server")
+    assert not asked.may_come_from("https://server", "server")
+    assert not asked.may_come_from("evil+http://localhost:3000", "server")
+    assert origins("*").may_come_from("https://anywhere.example", "server")
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("channel", "namespace"),
+    [
+        ("news", "none"),
+        ("chat:1", "chat"),
+        ("chat:", "chat"),
+        ("chat:a:b", "chat"),
+        ("$chat:1", "chat"),
+        ("$news", "none"),
+        ("chat", "none"),
+        ("$$chat:1", None),
+        ("chat$:1", None),
+        ("other:1", None),
+        ("CHAT:1", None),
+        (":1", None),
+    ],
+)
+def test_the_namespace_of_a_channel(channel: str, namespace: str | None) -> None:
+    options = {"none": NamespaceOptions(presence=True), "chat": Namespace(name="chat")}
+    asked = Permissions(
+        Config(
+            channel=ChannelConfig(
+                without_namespace=options["none"], namespaces=(Namespace(name="chat"),)
+            )
+        )
+    )
+    rules = asked.resolve(channel)
+    if namespace is None:
+        assert rules is None
+        assert_all(asked, channel, UNKNOWN)
+    else:
+        assert rules is not None
+        assert rules.options == options[namespace]
+
+
+def test_a_boundary_of_its_own_and_none_at_all() -> None:
+    opened = {"allow_subscribe_for_client": True}
+    asked = permissions(channel={"namespace_boundary": "::"}, **opened)
+    assert asked.may_subscribe("42", "chat::1") is None
+    assert asked.may_subscribe("42", "other::1") is UNKNOWN
+    assert asked.may_subscribe("42", "other:1") is None
+    asked = permissions(channel={"namespace_boundary": ""}, **opened)
+    assert asked.may_subscribe("42", "other:1") is None
+
+
+@pytest.mark.parametrize("channel", ["", "a" * 256, "é" * 128, "a" * 254 + "é"])
+def test_names_of_no_or_too_many_bytes(channel: str) -> None:
+    asked = permissions(insecure=True, channel_regex=".*", **KEEPS)
+    assert asked.check_length(channel) is BAD
+    assert_all(asked, channel, BAD)
+
+
+@pytest.mark.parametrize("channel", ["a", "a" * 255, "é" * 127])
+def test_names_as_long_as_they_may_be(channel: str) -> None:
+    asked = permissions(insecure=True, channel_regex=".*", **KEEPS)
+    assert asked.check_length(channel) is None
+    assert_all(asked, channel, None)
+
+
+def test_a_long_name_is_bad_before_its_namespace_is_unknown() -> None:
+    assert_all(permissions(insecure=True), "other:" + "a" * 250, BAD)
+
+
+def test_an_unknown_namespace_is_unknown_before_its_name_is_bad() -> None:
+    assert_all(permissions(insecure=True), "other:é", UNKNOWN)
+
+
+@pytest.mark.parametrize("channel", ["é", "chat:é", "chat:\ud800"])
+def test_names_are_ascii_unless_a_regex_says_what_they_are(channel: str) -> None:
+    assert_all(permissions(insecure=True, **KEEPS), channel, BAD)
+
+
+def test_a_regex_decides_on_the_name_without_its_namespace() -> None:
+    asked = permissions(insecure=True, channel_regex="^[a-zé]+$", **KEEPS)
+    for channel in ("news", "né", "chat:né", "$chat:né"):
+        assert asked.may_publish("42", channel, b"1", False) is None
+    for channel in ("news1", "chat:", "chat:1", "chat:news\n", "N"):
+        assert_all(asked, channel, BAD)
+
+
+def test_half_a_surrogate_pair_matches_no_regex() -> None:
+    assert_all(permissions(insecure=True, channel_regex="", **KEEPS), "a\ud800", BAD)
+    assert_all(permissions(insecure=True, channel_regex="a", **KEEPS), "a\ud800", BAD)
+
+
+def assert_all(asked: Permissions, channel: str, answer: codes.ClientError | None) -> None:
+    """Every question about the channel has this answer."""
+    assert asked.may_subscribe("42", channel) is answer
+    assert asked.may_publish("42", channel, b"1", True) is answer
+    assert asked.may_presence("42", channel, True) is answer
+    assert asked.may_history("42", channel, True) is answer
+
+
+# Everything is closed until a flag opens it
+
+
+@pytest.mark.parametrize("user", ["", "42"])
+@pytest.mark.parametrize("subscribed", [False, True])
+@pytest.mark.parametrize("channel", ["news", "chat:1", "dialog#42"])
+def test_nothing_is_allowed_by_default(user: str, subscribed: bool, channel: str) -> None:
+    asked = permissions()
+    assert asked.may_subscribe(user, channel) is DENIED
+    assert asked.may_publish(user, channel, b"1", subscribed) is DENIED
+    assert asked.may_presence(user, channel, subscribed) is UNAVAILABLE
+    assert asked.may_history(user, channel, subscribed) is UNAVAILABLE
+    kept = permissions(**KEEPS)
+    assert kept.may_presence(user, channel, subscribed) is DENIED
+    assert kept.may_history(user, channel, subscribed) is DENIED
+
+
+def expected_answer(flags: set[str], deed: str, user: str, subscribed: bool) -> bool:
+    """The rule as the reference puts it: by client or subscriber, and by anonymity."""
+    by_client = f"allow_{deed}_for_client" in flags
+    by_subscriber = f"allow_{deed}_for_subscriber" in flags and subscribed
+    named = bool(user) or f"allow_{deed}_for_anonymous" in flags
+    return named and (by_client or by_subscriber)
+
+
+@given(
+    flags=st.sets(st.sampled_from([f for f in FLAGS if f != "allow_user_limited_channels"])),
+    user=st.sampled_from(["", "42"]),
+    subscribed=st.booleans(),
+    channel=st.sampled_from(["news", "chat:1"]),
+)
+def test_flags_open_what_they_name_and_nothing_else(
+    flags: set[str], user: str, subscribed: bool, channel: str
+) -> None:
+    asked = permissions(**KEEPS, **dict.fromkeys(flags, True))
+    answers = {
+        "subscribe": asked.may_subscribe(user, channel),
+        "publish": asked.may_publish(user, channel, b"1", subscribed),
+        "presence": asked.may_presence(user, channel, subscribed),
+        "history": asked.may_history(user, channel, subscribed),
+    }
+    for deed, answer in answers.items():
+        allowed = expected_answer(flags, deed, user, subscribed)
+        assert answer is (None if allowed else DENIED), deed
+
+
+def test_insecure_allows_what_flags_do_not() -> None:
+    asked = permissions(insecure=True, **KEEPS)
+    for channel in ("news", "chat:1"):
+        assert_all(asked, channel, None)
+    # It does not make kept what is not kept, nor known what is not.
+    assert permissions(insecure=True).may_history("42", "news", True) is UNAVAILABLE
+    assert permissions(insecure=True).may_presence("42", "news", True) is UNAVAILABLE
+    assert_all(asked, "other:1", UNKNOWN)
+
+
+# Private and user-limited channels
+
+
+def test_private_channels_are_closed_to_everybody_without_tokens() -> None:
+    asked = permissions(insecure=True, allow_subscribe_for_client=True)
+    for channel in ("$news", "$chat:1"):
+        assert asked.may_subscribe("42", channel) is DENIED
+        assert asked.may_subscribe("42", channel, token="e30.e30.") is DENIED
+    assert asked.may_subscribe("42", "news$") is None
+    other = permissions(channel={"private_prefix": "!"}, allow_subscribe_for_client=True)
+    assert other.may_subscribe("42", "!news") is DENIED
+    assert other.may_subscribe("42", "$news") is None
+    none = permissions(channel={"private_prefix": ""}, allow_subscribe_for_client=True)
+    assert none.may_subscribe("42", "$news") is None
+
+
+def test_a_token_that_cannot_be_verified_opens_nothing() -> None:
+    asked = permissions(allow_subscribe_for_client=True)
+    assert asked.may_subscribe("42", "news", token="e30.e30.") is DENIED
+
+
+@pytest.mark.parametrize(
+    ("user", "channel", "answer"),
+    [
+        ("42", "dialog#42", None),
+        ("43", "dialog#42,43", None),
+        ("42", "chat:dialog#42", None),
+        ("42", "a#43#42", None),
+        ("42", "#42", None),
+        ("43", "a#43#42", DENIED),
+        ("4", "dialog#42", DENIED),
+        ("42,43", "dialog#42,43", DENIED),
+        ("44", "dialog#42,43", DENIED),
+        ("", "dialog#", DENIED),
+        ("", "dialog#42,", DENIED),
+        ("42", "dialog#", DENIED),
+        ("42", "dialog#42 ", DENIED),
+        ("42", "$dialog#42", DENIED),
+    ],
+)
+def test_user_limited_channels(user: str, channel: str, answer: codes.ClientError | None) -> None:
+    # The other flags do not reach into such a channel.
+    for flags in ({}, dict.fromkeys(FLAGS, True)):
+        asked = permissions(**{**flags, "allow_user_limited_channels": True})
+        assert asked.may_subscribe(user, channel) is answer
+
+
+def test_user_boundaries_of_a_channel_whose_option_is_off_mean_nothing() -> None:
+    assert permissions().may_subscribe("42", "dialog#42") is DENIED
+    asked = permissions(allow_subscribe_for_client=True)
+    assert asked.may_subscribe("44", "dialog#42") is None
+
+
+def test_user_boundary_and_separator_of_their_own_and_none_at_all() -> None:
+    limited = {"allow_user_limited_channels": True}
+    asked = permissions(channel={"user_boundary": "@", "user_separator": ";"}, **limited)
+    assert asked.may_subscribe("43", "dialog@42;43") is None
+    assert asked.may_subscribe("42", "dialog#42") is DENIED
+    asked = permissions(channel={"user_separator": ""}, **limited)
+    assert asked.may_subscribe("42,43", "dialog#42,43") is None
+    assert asked.may_subscribe("42", "dialog#42,43") is DENIED
+    asked = permissions(channel={"user_boundary": ""}, **limited)
+    assert asked.may_subscribe("42", "dialog#42") is DENIED
+
+
+def test_insecure_opens_user_limited_channels_too() -> None:
+    asked = permissions(insecure=True, allow_user_limited_channels=True)
+    assert asked.may_subscribe("44", "dialog#42") is None
+
+
+# Join and leave
+
+
+@pytest.mark.parametrize(
+    ("options", "user", "asked_for", "pushed"),
+    [
+        ({}, "42", True, False),
+        ({"force_push_join_leave": True}, "42", True, False),
+        ({"join_leave": True}, "42", True, False),
+        ({"join_leave": True, "force_push_join_leave": True}, "", False, True),
+        ({"join_leave": True, "allow_presence_for_subscriber": True}, "42", True, True),
+        ({"join_leave": True, "allow_presence_for_client": True}, "42", True, True),
+        ({"join_leave": True, "allow_presence_for_subscriber": True}, "42", False, False),
+        ({"join_leave": True, "allow_presence_for_subscriber": True}, "", True, False),
+    ],
+)
+def test_who_gets_join_and_leave_pushes(
+    options: dict[str, bool], user: str, asked_for: bool, pushed: bool
+) -> None:
+    flags: Any = options
+    assert permissions(**flags).pushes_join_leave(user, "news", asked_for) is pushed
+    assert permissions(**flags).pushes_join_leave(user, "other:1", asked_for) is False
+
+
+# Data
+
+
+@pytest.mark.parametrize(
+    ("data", "formats"),
+    [
+        (b"", {"binary"}),
+        (b"{}", {"", "json", "json_object", "binary"}),
+        (b' \r\n\t{"a":[1,null]} ', {"", "json", "json_object", "binary"}),
+        (b"[{}]", {"", "json", "binary"}),
+        (b"null", {"", "json", "binary"}),
+        (b'"{}"', {"", "json", "binary"}),
+        (b"1e400", {"", "json", "binary"}),
+        (b"{", {"", "binary"}),
+        (b"{}{}", {"", "binary"}),
+        (b"NaN", {"", "binary"}),
+        (b"\xef\xbb\xbf{}", {"", "binary"}),
+        (b'{"a":"\xff"}', {"", "binary"}),
+        (b'{"\xed\xa0\x80":1}', {"", "binary"}),
+        (b"[" * 100_000, {"", "binary"}),
+        (b"hello", {"", "binary"}),
+        (b"\x00\xff", {"", "binary"}),
+    ],
+)
+def test_data_formats(data: bytes, formats: set[str]) -> None:
+    fitting = {name for name in ("", "json", "json_object", "binary") if fits_format(data, name)}
+    assert fitting == formats
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_what_python_writes_as_json_is_json(value: object) -> None:
+    data = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    assert fits_format(data, "json")
+    assert fits_format(data, "json_object") is isinstance(value, dict)
+
+
+def test_bad_data_is_bad_before_its_publisher_is_denied() -> None:
+    assert permissions().may_publish("42", "news", b"", False) is BAD
+    assert permissions().may_publish("42", "other:1", b"", False) is UNKNOWN
+
+
+def test_a_namespace_overrides_the_format_of_all_channels() -> None:
+    asked = Permissions(
+        Config(
+            client=ClientConfig(insecure=True),
+            channel=ChannelConfig(
+                publication_data_format="json",
+                namespaces=(Namespace(name="raw", publication_data_format="binary"),),
+            ),
+        )
+    )
+    assert asked.may_publish("", "news", b"hello", False) is BAD
+    assert asked.may_publish("", "news", b'"hello"', False) is None
+    assert asked.may_publish("", "raw:news", b"hello", False) is None
+
+
+# Channel options
+
+
+def test_channel_options_are_what_the_node_needs() -> None:
+    asked = permissions(join_leave=True, **KEEPS)
+    assert asked.channel_options("chat:1") == ChannelOptions(
+        presence=True,
+        join_leave=True,
+        history_size=10,
+        history_lifetime=60.0,
+        history_meta_lifetime=720 * 3600.0,
+    )
+    assert asked.channel_options("other:1") is None
+    own = permissions(history_meta_ttl=120.0, **KEEPS).channel_options("chat:1")
+    assert own is not None
+    assert own.history_meta_lifetime == 120.0
+
+
+def test_channel_options_allow_nothing_by_themselves() -> None:
+    options = permissions(**dict.fromkeys(FLAGS, True)).channel_options("chat:1")
+    assert options is not None
+    assert not options.publish
+    assert not options.anonymous
+
+
+def test_the_demo_lets_anybody_talk_in_its_rooms_only() -> None:
+    asked = Permissions(demo_config())
+    assert asked.may_connect() is None
+    assert asked.may_subscribe("", "room:lobby") is None
+    assert asked.may_publish("", "room:lobby", b'"hi"', True) is None
+    assert asked.may_presence("", "room:lobby", True) is None
+    assert asked.may_history("", "room:lobby", True) is None
+    assert asked.pushes_join_leave("", "room:lobby", False)
+    assert asked.may_publish("", "room:lobby", b'"hi"', False) is DENIED
+    assert asked.may_presence("", "room:lobby", False) is DENIED
+    assert asked.may_history("", "room:lobby", False) is DENIED
+    assert asked.may_subscribe("", "lobby") is DENIED
+    assert asked.may_publish("", "lobby", b'"hi"', False) is DENIED
