@@ -1,0 +1,1 @@
+"""What every engine must do; see ``engines.py`` for adding one."""

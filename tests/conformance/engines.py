@@ -1,0 +1,215 @@
+"""The engines that the suite takes, and how it handles each.
+
+To add one: write an :class:`EngineFactory` and put it into ``FACTORIES``.
+Every test that needs no more than its capabilities then runs on it.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import enum
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from fanout import Engine, MemoryEngine
+from tests.conformance.reference_engine import Bus, ReferenceEngine
+from tests.model.clock import ManualClock
+
+__all__ = ["FACTORIES", "Capability", "EngineFactory"]
+
+PATIENCE = 10.0     # real seconds after which something awaited counts as missing
+
+
+class Capability(enum.Flag):
+    HISTORY = enum.auto()
+    """Keeps history and numbers its streams."""
+    PRESENCE = enum.auto()
+    MULTI_NODE = enum.auto()
+    """Engines that one factory creates are nodes of one system."""
+    FAILURES = enum.auto()
+    """``fail_publishes`` can make publishing fail."""
+
+
+class EngineFactory(abc.ABC):
+    """Makes engines of one kind and knows how time passes for them.
+
+    Tests say lifetimes in their own seconds; ``seconds`` turns them into the
+    engine's, so that an engine on real time need not be waited for long.
+    """
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capability]
+    second: ClassVar[float] = 1.0
+    """A test's second, in seconds of the engine."""
+    resolution: ClassVar[float] = 0.0
+    """How many seconds the engine may be early or late in ending something."""
+
+    def __init__(self) -> None:
+        self._engines: list[Engine] = []
+
+    async def start(self) -> None:  # noqa: B027 - most engines need no server
+        """Start what the engines need, before the first ``create``."""
+
+    async def create(
+        self, *, presence_lifetime: float = 60.0, history_meta_lifetime: float = 3600.0
+    ) -> Engine:
+        """A new engine, not running; lifetimes in seconds of the engine."""
+        engine = self._make(presence_lifetime, history_meta_lifetime)
+        self._engines.append(engine)
+        return engine
+
+    async def close(self) -> None:
+        """Close every engine that was created and stop what ``start`` started."""
+        for engine in self._engines:
+            await engine.close()
+
+    @abc.abstractmethod
+    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any: ...
+
+    @abc.abstractmethod
+    def num_stored(self, engine: Any) -> int:
+        """How many messages and presence entries the storage holds.
+
+        Found out without a call of the engine's interface, which would be
+        "somebody asking".
+        """
+
+    @abc.abstractmethod
+    async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
+        """Let the engine give back what has ended, without asking it for anything.
+
+        Fails when ``condition`` does not come true.
+        """
+
+    async def fail_publishes(self, engine: Any, events: Any) -> None:
+        """Make every ``publish_*`` fail from now on; see ``Capability.FAILURES``."""
+        raise NotImplementedError
+
+    def seconds(self, count: float) -> float:
+        return count * self.second
+
+    def now(self) -> float:
+        """Seconds on a clock that goes as the engine's does."""
+        return time.monotonic()
+
+    async def elapse(self, seconds: float) -> None:
+        """Let engine seconds pass; what ends need not be given back yet."""
+        end = self.now() + seconds
+        # Again, for a timer may come a little early.
+        while (left := end - self.now()) > 0:  # noqa: ASYNC110 - no event tells the time
+            await asyncio.sleep(left)
+
+    async def assert_ends(
+        self, read: Callable[[], Awaitable[object]], started: float, finished: float,
+        lifetime: float,
+    ) -> None:
+        """Check that ``read`` gives something true for ``lifetime``, then nothing more.
+
+        ``started`` and ``finished`` tell when the operation that gave it its
+        lifetime was called and was done. Both bounds hold however long the
+        test itself is kept from running.
+        """
+        while True:
+            asked = self.now()
+            found = await read()
+            answered = self.now()
+            if not found:
+                assert answered >= started + lifetime - self.resolution, "ended too early"
+                return
+            assert asked < finished + lifetime + self.resolution, f"still there: {found!r}"
+            await self.elapse(lifetime / 8)
+
+    @staticmethod
+    async def poll(condition: Callable[[], bool]) -> bool:
+        """Wait until ``condition`` holds; false when it did not within ``PATIENCE``."""
+        give_up = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > give_up:
+                return False
+            await asyncio.sleep(0.005)      # storage tells nobody when it gives back
+        return True
+
+
+class _ManualTime(EngineFactory):
+    """Engines in this process, on a clock that only the test moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+
+    def now(self) -> float:
+        return self.clock()
+
+    async def elapse(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
+        engine.expiry.advance()
+        assert condition()
+
+
+class MemoryFactory(_ManualTime):
+    name = "memory"
+    capabilities = Capability.HISTORY | Capability.PRESENCE | Capability.FAILURES
+
+    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> MemoryEngine:
+        return MemoryEngine(
+            presence_lifetime=presence_lifetime,
+            history_meta_lifetime=history_meta_lifetime,
+            clock=self.clock,
+        )
+
+    def num_stored(self, engine: MemoryEngine) -> int:
+        return engine._history.num_messages + engine._presence.num_entries
+
+    async def fail_publishes(self, engine: Any, events: Any) -> None:
+        events.error = ConnectionError("the test lets every delivery fail")
+
+
+class MemoryRealTimeFactory(EngineFactory):
+    """The same engine on the system's clock, with the loop's timer."""
+
+    name = "memory-real-time"
+    capabilities = MemoryFactory.capabilities
+    second = 0.05
+
+    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> MemoryEngine:
+        return MemoryEngine(
+            presence_lifetime=presence_lifetime, history_meta_lifetime=history_meta_lifetime
+        )
+
+    num_stored = MemoryFactory.num_stored
+    fail_publishes = MemoryFactory.fail_publishes
+
+    async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
+        assert await self.poll(condition)
+
+
+class ReferenceFactory(_ManualTime):
+    """Several nodes in plain Python: it keeps the suite true for more than one engine."""
+
+    name = "reference"
+    capabilities = (
+        Capability.HISTORY | Capability.PRESENCE | Capability.MULTI_NODE | Capability.FAILURES
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bus: Bus | None = None
+
+    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> ReferenceEngine:
+        if self._bus is None:
+            self._bus = Bus(presence_lifetime, history_meta_lifetime, self.clock)
+        return ReferenceEngine(self._bus)
+
+    def num_stored(self, engine: ReferenceEngine) -> int:
+        bus = engine.bus
+        return bus.history.num_messages + bus.presence.num_entries
+
+    async def fail_publishes(self, engine: ReferenceEngine, events: Any) -> None:
+        engine.bus.error = ConnectionError("the test cut the bus")
+
+
+FACTORIES: list[type[EngineFactory]] = [MemoryFactory, MemoryRealTimeFactory, ReferenceFactory]

@@ -1,0 +1,1 @@
+"""The core's pure-Python model, and the tests that compare the two."""
