@@ -13,11 +13,11 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import metadata
 
 import click
 import uvloop
 
+from fanout import __version__
 from fanout.server import log
 from fanout.server.config import (
     LOG_LEVELS,
@@ -47,15 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
-def _version() -> str:
-    try:
-        return metadata.version("fanout")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """A real-time server: channels, history and presence for many clients at once."""
