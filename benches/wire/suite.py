@@ -192,15 +192,16 @@ def _run_cell(
         f"round {round_ + 1}/{plan.rounds}: {connections} connections, {payload} bytes, "
         f"{per_tick} per tick, {passes} passes of {ticks} ticks"
     )
+    warm_up = per_tick if connections * per_tick <= plan.deliveries else 1
     cell: list[dict[str, Any]] = []
     for pass_ in range(passes):
         turn = list(running.items())
         # There and back again, so that none always follows the same other.
         for name, contender in turn if pass_ % 2 == 0 else reversed(turn):
             try:
-                # Its caches are cold after the others, and buffers grow and
-                # pages are touched on the first tick of a new shape.
-                contender.run(1, per_tick, payload)
+                # Its caches are cold after the others, and buffers grow on the
+                # first tick of a new shape. A huge tick warms itself up.
+                contender.run(1, warm_up, payload)
                 sample = contender.run(ticks, per_tick, payload)
             except ContenderError as error:
                 record.miss(name, str(error), connections, round_)
