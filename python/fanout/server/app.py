@@ -1,0 +1,130 @@
+"""The server that ``fanout serve`` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.resources
+import pathlib
+import resource
+import signal
+
+from aiohttp import web
+
+import fanout
+from fanout.node import Node
+from fanout.server import policy
+from fanout.server.config import Config
+from fanout.server.log import listening_line, logger
+from fanout.server.permissions import Permissions
+from fanout.server.session import SessionSettings
+from fanout.server.websocket import WebSocketEndpoint, WebSocketSettings
+
+__all__ = ["serve"]
+
+UNLIMITED = 1 << 31
+_DEMO_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_DEMO_HEADERS = {
+    "Content-Security-Policy":
+        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+async def serve(config: Config, *, demo: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises ``OSError`` when the address cannot be had.
+    """
+    _raise_file_limit()
+    permissions = Permissions(config)
+    client = config.client
+    node = Node(
+        options=permissions.channel_options,
+        max_channel_length=config.channel.max_length,
+        max_message_size=max(1_048_576, config.websocket.message_size_limit),
+        client_queue_size=client.queue_max_size,
+        client_channel_limit=client.channel_limit or UNLIMITED,
+        user_connection_limit=client.user_connection_limit,
+        presence_interval=client.presence_update_interval,
+    )
+    policy.install(node, permissions, demo)
+    await node.run()
+    endpoint = WebSocketEndpoint(
+        node,
+        SessionSettings(
+            version=f"fanout {fanout.__version__}",
+            ping_interval=client.ping_interval,
+            pong_timeout=max(0.0, client.pong_timeout),
+            stale_close_delay=client.stale_close_delay,
+            history_limit=client.history_max_publication_limit,
+            include_server_time=client.connect_include_server_time,
+        ),
+        WebSocketSettings(config.websocket.message_size_limit, client.connection_limit),
+        permissions.may_come_from,
+    )
+    runner = web.AppRunner(_application(endpoint, demo), access_log=None, handle_signals=False)
+    await runner.setup()
+    host, port = config.http_server.address, config.http_server.port
+    site = web.TCPSite(runner, host or None, port, backlog=4096)
+    try:
+        await site.start()
+        port = runner.addresses[0][1]
+        logger.info("%s", listening_line(fanout.__version__, host, port, node.engine.name))
+        await _signal()
+        logger.info("shutting down: %d clients are asked to leave", len(node.clients))
+        await site.stop()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + config.shutdown.timeout
+        await node.shutdown(config.shutdown.timeout)
+        await endpoint.close(max(0.1, end - loop.time()))
+    finally:
+        await node.shutdown(1.0)
+        await runner.cleanup()
+    logger.info("stopped")
+
+
+def _application(endpoint: WebSocketEndpoint, demo: bool) -> web.Application:
+    application = web.Application()
+    application.router.add_get("/connection/websocket", endpoint.handle, allow_head=False)
+    application.router.add_get("/health", _health)
+    if demo:
+        for file in (importlib.resources.files("fanout.server") / "demo").iterdir():
+            kind = _DEMO_TYPES.get(pathlib.PurePath(file.name).suffix)
+            if kind is not None:
+                path = "/" if file.name == "index.html" else f"/demo/{file.name}"
+                application.router.add_get(path, _file(file.read_bytes(), kind))
+    return application
+
+
+async def _health(request: web.Request) -> web.Response:
+    return web.json_response({})
+
+
+def _file(body: bytes, kind: str) -> web.RequestHandler[web.Response]:
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=_DEMO_HEADERS)
+
+    return handle
+
+
+async def _signal() -> None:
+    """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    received = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received.set)
+    await received.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+
+
+def _raise_file_limit() -> None:
+    """Every connection is a file: take all that the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

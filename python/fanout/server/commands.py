@@ -1,0 +1,148 @@
+"""The commands and replies of the Centrifuge client protocol v2, in JSON.
+
+Payloads stay undecoded (``msgspec.Raw``): what one client published reaches
+the others to the byte.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+__all__ = ["Command", "Reply", "decode_commands", "encode"]
+
+_NO_DATA = Raw(b"")
+
+
+class ConnectRequest(Struct):
+    token: str = ""
+    data: Raw = _NO_DATA
+    name: str = ""
+    version: str = ""
+
+
+class SubscribeRequest(Struct):
+    channel: str = ""
+    token: str = ""
+    data: Raw = _NO_DATA
+    join_leave: bool = False
+    delta: str = ""
+
+
+class ChannelRequest(Struct):
+    """unsubscribe, presence, presence_stats."""
+
+    channel: str = ""
+
+
+class PublishRequest(Struct):
+    channel: str = ""
+    data: Raw = _NO_DATA
+
+
+class Position(Struct):
+    offset: int = 0
+    epoch: str = ""
+
+
+class HistoryRequest(Struct):
+    channel: str = ""
+    limit: int = 0
+    since: Position | None = None
+    reverse: bool = False
+
+
+class RefreshRequest(Struct):
+    channel: str = ""       # sub_refresh only
+    token: str = ""
+
+
+class AnyRequest(Struct):
+    """ping, send, rpc: what they carry is not looked at."""
+
+
+class Command(Struct):
+    """One command. Exactly one method should be set; the first in this order wins."""
+
+    id: int = 0
+    connect: ConnectRequest | None = None
+    ping: AnyRequest | None = None
+    subscribe: SubscribeRequest | None = None
+    unsubscribe: ChannelRequest | None = None
+    publish: PublishRequest | None = None
+    presence: ChannelRequest | None = None
+    presence_stats: ChannelRequest | None = None
+    history: HistoryRequest | None = None
+    rpc: AnyRequest | None = None
+    send: AnyRequest | None = None
+    refresh: RefreshRequest | None = None
+    sub_refresh: RefreshRequest | None = None
+
+
+class Error(Struct, omit_defaults=True):
+    code: int
+    message: str
+    temporary: bool = False
+
+
+class Empty(Struct):
+    pass
+
+
+class ConnectResult(Struct):
+    client: str
+    version: str
+    data: Raw | UnsetType = UNSET
+    ping: int | UnsetType = UNSET
+    pong: bool | UnsetType = UNSET
+    time: int | UnsetType = UNSET
+
+
+class SubscribeResult(Struct):
+    data: Raw | UnsetType = UNSET
+    recoverable: bool | UnsetType = UNSET
+    epoch: str | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
+    positioned: bool | UnsetType = UNSET
+
+
+class PresenceResult(Struct):
+    presence: dict[str, Raw]
+
+
+class PresenceStatsResult(Struct):
+    num_clients: int
+    num_users: int
+
+
+class HistoryResult(Struct):
+    publications: list[Raw]
+    epoch: str
+    offset: int
+
+
+class Reply(Struct, omit_defaults=True):
+    id: int = 0
+    error: Error | None = None
+    connect: ConnectResult | None = None
+    subscribe: SubscribeResult | None = None
+    unsubscribe: Empty | None = None
+    publish: Empty | None = None
+    presence: PresenceResult | None = None
+    presence_stats: PresenceStatsResult | None = None
+    history: HistoryResult | None = None
+
+
+_decoder = msgspec.json.Decoder(Command)
+encode = msgspec.json.Encoder().encode
+
+
+def decode_commands(frame: bytes) -> list[Command]:
+    """The commands of one frame, separated by newlines.
+
+    Raises ``ValueError`` when the frame is empty or one cannot be read.
+    """
+    commands = _decoder.decode_lines(frame)
+    if not commands:
+        raise ValueError("an empty frame")
+    return commands
