@@ -54,4 +54,5 @@ extensions = [
 setup(
     # force: the .pyx decides, never a .c left by an earlier build
     ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, force=True),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )

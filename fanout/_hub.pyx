@@ -56,6 +56,7 @@ cdef class Subscriber:
         return self.memberships.count
 
 
+@cython.final
 cdef class Hub:
     def __cinit__(self, loop, on_vacated=None):
         table_init(&self.table)

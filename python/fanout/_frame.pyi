@@ -5,15 +5,12 @@ from fanout.types import ClientInfo
 
 def websocket_frame(opcode: int, payload: bytes) -> bytes:
     """One unfragmented, unmasked WebSocket frame."""
-    ...
 
 def json_publication(message: Message) -> bytes | None:
     """The JSON text of a publication, or None when its data is not JSON."""
-    ...
 
 def json_client_info(info: ClientInfo) -> bytes | None:
     """The JSON text of a ClientInfo, or None when its infos are not JSON."""
-    ...
 
 @final
 class JSONEncoder:

@@ -1,8 +1,9 @@
 from asyncio import Transport
-from typing import Protocol, final
+from typing import Protocol, final, type_check_only
 
 from fanout._hub import Hub, Subscriber
 
+@type_check_only
 class OutboxOwner(Protocol):
     def on_slow(self) -> None:
         """The outbox overflowed; what it held is dropped. Called once, in a flush."""
@@ -15,8 +16,9 @@ class OutboxOwner(Protocol):
 class Outbox(Subscriber):
     """A connection's way out: frames of one tick leave in one system call.
 
-    What the kernel does not take waits here, at most ``limit`` bytes; the
-    transport never buffers more than one piece. ``pause`` and ``resume`` are
+    What the kernel does not take waits here, at most ``limit`` bytes (one
+    frame that is larger waits alone); the transport never buffers more than
+    one piece. ``pause`` and ``resume`` are
     for the transport's protocol to call from ``pause_writing`` and
     ``resume_writing``; the outbox sets the transport's write buffer limits to
     0 so that they come with the first and the last buffered byte.
@@ -30,15 +32,14 @@ class Outbox(Subscriber):
 
         Nothing happens after ``detach`` or after an overflow.
         """
-        ...
     def write_last(self, frame: bytes) -> None:
         """Queue a last frame; what is queued later is dropped, and counted."""
-        ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+    def shrink(self) -> None:
+        """Give back the memory of an empty queue; for a quiet moment."""
     def detach(self) -> None:
         """Forget the transport and drop what is queued. May be called twice."""
-        ...
     @property
     def queued_bytes(self) -> int: ...
     @property
@@ -46,4 +47,3 @@ class Outbox(Subscriber):
     @property
     def blocked(self) -> bool:
         """True while the kernel takes nothing and the queue waits."""
-        ...

@@ -10,7 +10,6 @@ class HistoryStore:
 
     def __init__(self, expiry: Expiry, meta_lifetime: float) -> None:
         """``meta_lifetime``: seconds for which offset and epoch outlive the messages."""
-        ...
     def append(
         self,
         channel: str,
@@ -26,18 +25,14 @@ class HistoryStore:
         With ``only_if_alive`` nothing is stored, and None returned, when the
         channel has no unexpired message.
         """
-        ...
     def newest(self, channel: str, limit: int) -> list[Message]:
         """Newest first; ``limit`` 0 is all."""
-        ...
     def read(
         self, channel: str, since: StreamPosition | None, limit: int, reverse: bool
     ) -> HistoryPage:
         """As :meth:`fanout.Engine.history_stream`; ``limit`` below 0 is all."""
-        ...
     def position(self, channel: str) -> StreamPosition:
         """The stream's top; creates the stream."""
-        ...
     def remove(self, channel: str) -> None: ...
     def clear(self) -> None: ...
     @property

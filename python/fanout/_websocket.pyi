@@ -20,4 +20,3 @@ class WebSocketReader:
 
         Raises :exc:`WebSocketError`, after which the reader must not be used.
         """
-        ...

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["Handlers"]
 
 T = TypeVar("T")
-MaybeAwaitable = T | Awaitable[T]
 
-OnConnect = Callable[[ConnectEvent], MaybeAwaitable[ConnectReply]]
-OnSubscribe = Callable[["Client", SubscribeEvent], MaybeAwaitable[SubscribeReply | None]]
-OnPublish = Callable[["Client", PublishEvent], MaybeAwaitable[PublishReply | None]]
-OnPresence = Callable[["Client", str], MaybeAwaitable[None]]
-OnHistory = Callable[["Client", HistoryEvent], MaybeAwaitable[None]]
-OnDisconnect = Callable[["Client", Disconnect], MaybeAwaitable[None]]
+OnConnect = Callable[[ConnectEvent], ConnectReply | Awaitable[ConnectReply]]
+OnSubscribe = Callable[
+    ["Client", SubscribeEvent], SubscribeReply | Awaitable[SubscribeReply | None] | None]
+OnPublish = Callable[
+    ["Client", PublishEvent], PublishReply | Awaitable[PublishReply | None] | None]
+OnPresence = Callable[["Client", str], Awaitable[None] | None]
+OnHistory = Callable[["Client", HistoryEvent], Awaitable[None] | None]
+OnDisconnect = Callable[["Client", Disconnect], Awaitable[None] | None]
 OnAdmin = Callable[[AdminMessage], object]
 
 

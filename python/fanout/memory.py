@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from fanout._awaitable import Ready
 from fanout._expiry import Expiry
@@ -204,7 +203,8 @@ class MemoryEngine:
         """The events, when the engine runs and the channel's name can be one."""
         if self._events is None:
             raise ClosedError(
-                "the engine is closed" if self._closed else "the engine was not started: run() first")
+                "the engine is closed" if self._closed
+                else "the engine was not started: run() first")
         if not isinstance(channel, str):
             raise TypeError(f"channel must be a str, not {type(channel).__name__}")
         if not channel:

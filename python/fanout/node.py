@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import json
 import logging
 import secrets
@@ -121,7 +122,7 @@ class Node:
         presence_interval: float = 25.0,
         threadsafe_limit: int = 10_000,
     ) -> None:
-        if options is not None and not isinstance(options, ChannelOptions) and not callable(options):
+        if not (options is None or isinstance(options, ChannelOptions) or callable(options)):
             raise TypeError(f"options must be ChannelOptions or a function, not {options!r}")
         for what, value, least in (
             ("max_channel_length", max_channel_length, 1),
@@ -183,7 +184,7 @@ class Node:
         self._threads.open(loop)
         self._state = "running"
 
-    async def shutdown(self, timeout: float = 10.0) -> None:
+    async def shutdown(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - a budget
         """Disconnect everybody, finish what was accepted, and close the engine.
 
         Clients are told that the server shuts down, and come back later;
@@ -350,7 +351,7 @@ class Node:
             if move is None:
                 self.interest.release(channel)
             else:
-                move.add_done_callback(lambda _, held=channel: self.interest.release(held))
+                move.add_done_callback(functools.partial(self._release, channel))
                 moves.append(move)
         return Subscription(self, channels, queue, moves)
 
@@ -529,6 +530,9 @@ class Node:
             for channel in self._hub.remove(queue):
                 self.interest.vacated(channel)
         queue.close()
+
+    def _release(self, channel: str, move: asyncio.Task[None]) -> None:
+        self.interest.release(channel)
 
     def _on_vacated(self, channels: list[str]) -> None:
         if self._state in ("running", "closing"):

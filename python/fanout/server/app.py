@@ -8,6 +8,7 @@ import importlib.resources
 import pathlib
 import resource
 import signal
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -104,7 +105,7 @@ async def _health(request: web.Request) -> web.Response:
     return web.json_response({})
 
 
-def _file(body: bytes, kind: str) -> web.RequestHandler[web.Response]:
+def _file(body: bytes, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=_DEMO_HEADERS)
 

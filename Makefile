@@ -1,0 +1,54 @@
+# Everything runs in .venv, which the first target that needs it makes.
+# A fresh machine needs Python 3.11 or newer with pip, a C compiler and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.h)
+
+.PHONY: run test bench bench-smoke lint types sanitize debug browser-packages clean
+
+# The demo server: http://127.0.0.1:8000
+run: $(VENV)/installed-server
+	$(BIN)/fanout serve --demo $(ARGS)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+# Writes benches/RESULTS.md; takes about half an hour.
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benches.run $(ARGS)
+
+# Every benchmark once, as a check that they run; writes no results.
+bench-smoke: $(VENV)/installed-bench
+	$(BIN)/python -m benches.run --quick
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+
+# The stubs of the compiled modules are checked against the built modules.
+types: $(VENV)/installed-test
+	$(BIN)/mypy python/fanout
+	$(BIN)/python tests/check_stubs.py
+
+# The core's tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: $(VENV)/installed-test
+	PYTHON=$(BIN)/python bash tests/sanitize.sh
+
+# Chromium and its driver for the browser test, from Debian's packages; needs root.
+browser-packages:
+	apt-get update
+	apt-get install -y --no-install-recommends chromium chromium-driver
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# One stamp for each set of extras; all follow the sources that are compiled.
+$(VENV)/installed-%: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build python/*.egg-info python/fanout/*.so fanout/*.c
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
