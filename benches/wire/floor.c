@@ -2,8 +2,10 @@
  *
  * A loop of send(), one call per connection and tick, with all publications of
  * the tick joined: the bytes, the wake-ups and the receiver are those of every
- * other server of the suite, and nothing else is done. Frames are the WebSocket
- * frames that fanout sends; the upgrade is left out, the greeting is not.
+ * other server of the suite, and nothing else is done. What does not fit into a
+ * socket's buffer follows when there is room, and holds up nobody else. Frames
+ * are the WebSocket frames that fanout sends; the upgrade is left out, the
+ * greeting is not.
  *
  * Reads "tick PER_TICK PAYLOAD" lines from standard input until it ends.
  */
@@ -33,6 +35,10 @@ static const char data_tail[] = "\"}";
 
 static int *sockets;
 static size_t num_sockets, cap_sockets;
+/* Sockets that took a part of the tick, and how much of it. */
+static struct pollfd *behind;
+static size_t *taken;
+static size_t num_behind;
 
 static void die(const char *what)
 {
@@ -48,19 +54,47 @@ static char *put(char *to, const char *text, size_t len)
 
 static void accept_one(int listener)
 {
-    int fd = accept(listener, NULL, NULL);
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
     if (fd < 0)
         die("accept");
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (num_sockets == cap_sockets) {
         cap_sockets = cap_sockets ? cap_sockets * 2 : 1024;
-        if (!(sockets = realloc(sockets, cap_sockets * sizeof *sockets)))
+        sockets = realloc(sockets, cap_sockets * sizeof *sockets);
+        behind = realloc(behind, cap_sockets * sizeof *behind);
+        taken = realloc(taken, cap_sockets * sizeof *taken);
+        if (!sockets || !behind || !taken)
             die("memory");
     }
     sockets[num_sockets++] = fd;
     if (send(fd, "\x81\x05hello", 7, MSG_NOSIGNAL) != 7)
         die("greeting");
+}
+
+static size_t send_some(int fd, const char *data, size_t len)
+{
+    ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN)
+        die("send");
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static void catch_up(const char *frames, size_t len)
+{
+    if (poll(behind, num_behind, -1) < 0)
+        die("poll");
+    size_t kept = 0;
+    for (size_t i = 0; i < num_behind; i++) {
+        size_t sent = taken[i];
+        if (behind[i].revents)
+            sent += send_some(behind[i].fd, frames + sent, len - sent);
+        if (sent < len) {
+            behind[kept] = behind[i];
+            taken[kept++] = sent;
+        }
+    }
+    num_behind = kept;
 }
 
 static void tick(size_t per_tick, size_t payload)
@@ -103,10 +137,15 @@ static void tick(size_t per_tick, size_t payload)
         p = put(p, push_tail, LEN(push_tail));
     }
     size_t len = (size_t)(p - frames);
-    for (size_t i = 0; i < num_sockets; i++)
-        /* A blocking socket: the kernel takes all of it in this one call. */
-        if (send(sockets[i], frames, len, MSG_NOSIGNAL) != (ssize_t)len)
-            die("send");
+    for (size_t i = 0; i < num_sockets; i++) {
+        size_t sent = send_some(sockets[i], frames, len);
+        if (sent < len) {
+            behind[num_behind] = (struct pollfd){.fd = sockets[i], .events = POLLOUT};
+            taken[num_behind++] = sent;
+        }
+    }
+    while (num_behind)
+        catch_up(frames, len);
 }
 
 int main(void)

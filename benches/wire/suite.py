@@ -80,7 +80,7 @@ class Plan:
     per_tick: tuple[int, ...] = (1, 10, 100)
     rounds: int = 3
     passes: int = 5
-    deliveries: int = 300_000  # of one subject in one cell and round, about
+    deliveries: int = 500_000  # of one subject in one cell and round, about
     max_ticks: int = 100
     only: frozenset[str] = field(default_factory=frozenset)
     quick: bool = False
