@@ -8,15 +8,10 @@ change does. The numbers that are compared are made by ``python -m benches.wire`
 CPU time beside the floor, taken in turns within one run.
 """
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-
-# pytest puts this file's directory on the path, the suite is the one above's.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benches.wire.contender import Contender, Cores, Subject, subjects
 

@@ -9,15 +9,10 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-# As in bench_wire.py: the package is found from the directory above `benches`.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from benches.peers.control import payload, push
 from benches.wire.build import c_tool
