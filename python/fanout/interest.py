@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 
 from fanout._awaitable import Ready
@@ -10,6 +11,8 @@ from fanout._hub import Hub
 from fanout.engine import Engine
 
 __all__ = ["Interest"]
+
+log = logging.getLogger("fanout")
 
 
 class Interest:
@@ -55,7 +58,11 @@ class Interest:
         """The hub may have lost the last subscriber of a channel."""
         if self._wanted(channel) or channel in self._moves:
             return
-        self._start(channel, self._engine.unsubscribe(channel), False)
+        try:
+            self._start(channel, self._engine.unsubscribe(channel), False)
+        except Exception:
+            # Whoever left is gone all the same; nobody waits for this.
+            log.exception("the engine could not unsubscribe from %r", channel)
 
     async def settled(self) -> None:
         """Wait until no engine call is under way."""
@@ -92,11 +99,15 @@ class Interest:
                     await self._engine.subscribe(channel)
                 else:
                     await self._engine.unsubscribe(channel)
+        except Exception:
+            if subscribed:
+                raise  # to those who hold the channel
+            log.exception("the engine could not unsubscribe from %r", channel)
         finally:
             del self._moves[channel]
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
-    """A failure that nobody waits for is the engine's to report, not the loop's."""
+    """The holders get the failure; the loop has nothing to add to it."""
     if not task.cancelled():
         task.exception()

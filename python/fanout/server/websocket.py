@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from fanout import codes
 from fanout._frame import JSONEncoder, websocket_frame
 from fanout._outbox import Outbox
 from fanout._websocket import WebSocketError, WebSocketReader
@@ -29,7 +30,6 @@ from fanout.server.session import Session, SessionSettings
 __all__ = ["WebSocketEndpoint"]
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-GOING_AWAY = 1001
 CLOSE_TIMEOUT = 5.0     # seconds for the peer to answer a close frame
 _HANDSHAKE_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"      # RFC 6455 section 1.3
 # Codes that a peer may put into a close frame (RFC 6455 section 7.4).
@@ -93,7 +93,7 @@ class WebSocketEndpoint:
         """Close what is open, and wait until all are gone; then cut what is left."""
         self._closing = True
         for connection in list(self._connections):
-            connection.close(GOING_AWAY, "")
+            connection.close(codes.DISCONNECT_SHUTDOWN.code, codes.DISCONNECT_SHUTDOWN.reason)
         try:
             async with asyncio.timeout(timeout):
                 while self._connections:
