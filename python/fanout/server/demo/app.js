@@ -11,6 +11,8 @@ const TEXT_LIMIT = 500;
 const REMAINING_SHOWN_FROM = 100;
 const RATE_WINDOW_S = 5;
 
+// Made once: a formatter costs more than what it formats.
+const whole = new Intl.NumberFormat();
 const at = (id) => document.getElementById(id);
 const state = at("state");
 const stateText = at("state-text");
@@ -97,7 +99,7 @@ function showMessages(publications, origin) {
     log.mark(count === 1 ? "1 message from history, live from here" : `${count} messages from history, live from here`);
   }
   delivered += publications.length;
-  at("delivered").textContent = delivered.toLocaleString();
+  at("delivered").textContent = whole.format(delivered);
   if (!live) return;
   perSecond[0] += publications.length;
   fan.pulse();
@@ -112,7 +114,7 @@ function confirm({ client, text: arrived }) {
   if (index < 0) return;
   const [{ sentAt }] = unconfirmed.splice(index, 1);
   const trip = performance.now() - sentAt;
-  at("trip").textContent = trip < 9.95 ? `${trip.toFixed(1)} ms` : `${Math.round(trip).toLocaleString()} ms`;
+  at("trip").textContent = trip < 9.95 ? `${trip.toFixed(1)} ms` : `${whole.format(Math.round(trip))} ms`;
 }
 
 /** After a reconnect: what the server never got goes back to its writer. */
@@ -209,7 +211,7 @@ document.addEventListener("visibilitychange", () => {
 });
 setInterval(() => {
   const rate = perSecond.reduce((sum, count) => sum + count, 0) / RATE_WINDOW_S;
-  at("rate").textContent = rate < 99.95 ? rate.toFixed(1) : Math.round(rate).toLocaleString();
+  at("rate").textContent = rate < 99.95 ? rate.toFixed(1) : whole.format(Math.round(rate));
   perSecond = [0, ...perSecond.slice(0, -1)];
 }, 1000);
 

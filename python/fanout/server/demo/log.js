@@ -101,7 +101,8 @@ export class Log {
     if (!batch.length) return;
     const stay = this.#atEnd();
     const rows = document.createDocumentFragment();
-    for (const { build } of batch) rows.append(build());
+    // In a flood, rows that would be dropped at once are not even made.
+    for (const { build } of batch.slice(-ROWS_KEPT)) rows.append(build());
     this.#empty.hidden = true;
     this.#list.append(rows);
     while (this.#list.childElementCount > ROWS_KEPT) this.#list.firstElementChild.remove();

@@ -1,0 +1,172 @@
+"""The demo server as a process, and a wire to it that a test can cut."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+_START_S = 30.0
+_STOP_S = 15.0
+
+
+class DemoServer:
+    """``python -m fanout serve --demo`` on a free port, which a restart keeps."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.log: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        """Start, and return once it listens."""
+        self._process = process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "fanout", "serve", "--demo"),
+                *("--host", "127.0.0.1", "--port", str(self.port)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        settled = threading.Event()
+        # The pipe is read to its end, or a server that logs much would block on it.
+        self._reader = threading.Thread(target=self._read, args=(process, settled), daemon=True)
+        self._reader.start()
+        if not settled.wait(_START_S) or process.poll() is not None:
+            self.stop(signal.SIGKILL)
+            raise AssertionError("the server did not start:\n" + "".join(self.log))
+
+    def _read(self, process: subprocess.Popen[str], settled: threading.Event) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.log.append(line)
+            if found := _LISTENING.search(line):
+                self.port = int(found[1])
+                settled.set()
+        process.wait()
+        settled.set()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End the process and return its exit status."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(how)
+        try:
+            status = process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(
+                f"the server was still there {_STOP_S:g} s after {how.name}:\n" + "".join(self.log)
+            ) from None
+        finally:
+            self._reader.join()
+            assert process.stdout is not None
+            process.stdout.close()
+        return status
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[DemoServer]:
+    """A server that is there for the block, and has to leave cleanly after it."""
+    server = DemoServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        status = server.stop()
+    assert status == 0, "".join(server.log)
+
+
+class Wire:
+    """Passes TCP connections on to a port, as long as it is not cut."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._whole = True
+        self._pairs: dict[socket.socket, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._wake, self._woken = socket.socketpair()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def cut(self) -> None:
+        """Drop what is connected, and whatever tries to connect from now on."""
+        with self._lock:
+            self._whole = False
+            for end in list(self._pairs):
+                self._drop(end)
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        with self._lock:
+            self._whole = True
+
+    def close(self) -> None:
+        self._wake.close()
+        self._thread.join()
+        self.cut()
+        for each in (self._listener, self._woken):
+            each.close()
+        self._selector.close()
+
+    def _run(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                end = key.fileobj
+                assert isinstance(end, socket.socket)
+                if end is self._woken:
+                    return
+                with self._lock:
+                    if end is self._listener:
+                        self._accept()
+                    else:
+                        self._pass_on(end)
+
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        if not self._whole:
+            near.close()
+            return
+        far = socket.create_connection(("127.0.0.1", self._target))
+        for end, other in ((near, far), (far, near)):
+            self._pairs[end] = other
+            self._selector.register(end, selectors.EVENT_READ)
+
+    def _pass_on(self, end: socket.socket) -> None:
+        # Dropped between the select and here.
+        if end not in self._pairs:
+            return
+        data = b""
+        with contextlib.suppress(OSError):
+            data = end.recv(65536)
+            self._pairs[end].sendall(data)
+        if not data:
+            self._drop(end)
+
+    def _drop(self, end: socket.socket) -> None:
+        other = self._pairs.pop(end, None)
+        if other is None:
+            return
+        self._pairs.pop(other)
+        for each in (end, other):
+            self._selector.unregister(each)
+            each.close()
