@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 import fanout
+from fanout.errors import ClosedError
 from fanout.node import Node
 from fanout.server import policy
 from fanout.server.config import Config
@@ -21,9 +22,10 @@ from fanout.server.permissions import Permissions
 from fanout.server.session import SessionSettings
 from fanout.server.websocket import WebSocketEndpoint, WebSocketSettings
 
-__all__ = ["serve"]
+__all__ = ["Server", "serve"]
 
 UNLIMITED = 1 << 31
+BACKLOG = 4096          # connections that the kernel holds for us in a storm
 _DEMO_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _DEMO_HEADERS = {
     "Content-Security-Policy":
@@ -35,56 +37,89 @@ _DEMO_HEADERS = {
 }
 
 
+class Server:
+    """A node, its clients' endpoint and the HTTP side, made from a configuration."""
+
+    def __init__(self, config: Config, *, demo: bool = False) -> None:
+        self.config = config
+        self._demo = demo
+        self._permissions = Permissions(config)
+        client = config.client
+        self.node = Node(
+            options=self._permissions.channel_options,
+            max_channel_length=config.channel.max_length,
+            max_message_size=max(1_048_576, config.websocket.message_size_limit),
+            client_queue_size=client.queue_max_size,
+            client_channel_limit=client.channel_limit or UNLIMITED,
+            user_connection_limit=client.user_connection_limit,
+            presence_interval=client.presence_update_interval,
+        )
+        policy.install(self.node, self._permissions, demo)
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._endpoint: WebSocketEndpoint | None = None
+
+    async def start(self) -> None:
+        """Start the node and listen. Raises ``OSError`` when the address cannot be had."""
+        config, client = self.config, self.config.client
+        await self.node.run()
+        self._endpoint = WebSocketEndpoint(
+            self.node,
+            SessionSettings(
+                version=f"fanout {fanout.__version__}",
+                ping_interval=client.ping_interval,
+                pong_timeout=max(0.0, client.pong_timeout),
+                stale_close_delay=client.stale_close_delay,
+                history_limit=client.history_max_publication_limit,
+                include_server_time=client.connect_include_server_time,
+            ),
+            WebSocketSettings(config.websocket.message_size_limit, client.connection_limit),
+            self._permissions.may_come_from,
+        )
+        self._runner = web.AppRunner(
+            _application(self._endpoint, self._demo), access_log=None, handle_signals=False)
+        await self._runner.setup()
+        self._site = web.TCPSite(
+            self._runner, config.http_server.address or None, config.http_server.port,
+            backlog=BACKLOG)
+        await self._site.start()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; the configuration's may be 0."""
+        if self._runner is None:
+            raise ClosedError("the server does not listen")
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def stop(self) -> None:
+        """Take no more connections, ask the clients to leave, and cut them when time is up."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.config.shutdown.timeout
+        if self._runner is not None and self._site in self._runner.sites:
+            await self._site.stop()
+        await self.node.shutdown(self.config.shutdown.timeout)
+        if self._endpoint is not None:
+            await self._endpoint.close(max(0.1, end - loop.time()))
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
 async def serve(config: Config, *, demo: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Raises ``OSError`` when the address cannot be had.
     """
     _raise_file_limit()
-    permissions = Permissions(config)
-    client = config.client
-    node = Node(
-        options=permissions.channel_options,
-        max_channel_length=config.channel.max_length,
-        max_message_size=max(1_048_576, config.websocket.message_size_limit),
-        client_queue_size=client.queue_max_size,
-        client_channel_limit=client.channel_limit or UNLIMITED,
-        user_connection_limit=client.user_connection_limit,
-        presence_interval=client.presence_update_interval,
-    )
-    policy.install(node, permissions, demo)
-    await node.run()
-    endpoint = WebSocketEndpoint(
-        node,
-        SessionSettings(
-            version=f"fanout {fanout.__version__}",
-            ping_interval=client.ping_interval,
-            pong_timeout=max(0.0, client.pong_timeout),
-            stale_close_delay=client.stale_close_delay,
-            history_limit=client.history_max_publication_limit,
-            include_server_time=client.connect_include_server_time,
-        ),
-        WebSocketSettings(config.websocket.message_size_limit, client.connection_limit),
-        permissions.may_come_from,
-    )
-    runner = web.AppRunner(_application(endpoint, demo), access_log=None, handle_signals=False)
-    await runner.setup()
-    host, port = config.http_server.address, config.http_server.port
-    site = web.TCPSite(runner, host or None, port, backlog=4096)
+    server = Server(config, demo=demo)
     try:
-        await site.start()
-        port = runner.addresses[0][1]
-        logger.info("%s", listening_line(fanout.__version__, host, port, node.engine.name))
+        await server.start()
+        logger.info("%s", listening_line(
+            fanout.__version__, config.http_server.address, server.port, server.node.engine.name))
         await _signal()
-        logger.info("shutting down: %d clients are asked to leave", len(node.clients))
-        await site.stop()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + config.shutdown.timeout
-        await node.shutdown(config.shutdown.timeout)
-        await endpoint.close(max(0.1, end - loop.time()))
+        logger.info("shutting down: %d clients are asked to leave", len(server.node.clients))
     finally:
-        await node.shutdown(1.0)
-        await runner.cleanup()
+        await server.stop()
     logger.info("stopped")
 
 
