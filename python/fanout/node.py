@@ -293,7 +293,7 @@ class Node:
         :exc:`fanout.MessageTooLargeError` and
         :exc:`fanout.UnknownChannelError`.
         """
-        hub = self.hub
+        hub = self._open_hub()
         options = self.checked_options(channel)
         message = Message(channel, data, client=client, info=info, tags=tags)
         if len(data) > self.max_message_size:
@@ -335,7 +335,7 @@ class Node:
         somebody refers to it. Raises ``TypeError`` or ``ValueError`` for bad
         arguments.
         """
-        hub = self.hub
+        hub = self._open_hub()
         if not channels:
             raise TypeError("subscribe needs at least one channel")
         for channel in channels:
@@ -414,7 +414,7 @@ class Node:
 
     def stats(self) -> NodeStats:
         """What this node holds and has done."""
-        hub: HubStats = self.hub.stats()
+        hub: HubStats = self._open_hub().stats()
         return NodeStats(
             uid=self.uid,
             name=self.name,
@@ -435,7 +435,8 @@ class Node:
 
     @property
     def hub(self) -> Hub:
-        if self._hub is None or self._state == "closed":
+        """The hub, also after ``shutdown``: connections may need some time to close."""
+        if self._hub is None:
             raise ClosedError(
                 "the node is closed" if self._state == "closed"
                 else "the node was not started: use `async with node` or `await node.run()`")
@@ -523,6 +524,11 @@ class Node:
             self.handlers.admin(message)
 
     # ---- helpers -------------------------------------------------------
+
+    def _open_hub(self) -> Hub:
+        if self._state == "closed":
+            raise ClosedError("the node is closed")
+        return self.hub
 
     def _close_local(self, queue: LocalQueue) -> None:
         self._held.discard(queue)

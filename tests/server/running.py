@@ -1,0 +1,226 @@
+"""Servers to test against: in this process, and in one of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from fanout import Node
+from fanout.server.app import Server
+from fanout.server.config import Config, ConfigError, check
+from fanout.server.config.reader import read
+from fanout.server.websocket import WebSocketEndpoint
+from tests.server.peer import Peer, connect
+
+Settings = Mapping[str, Any]
+
+_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+_START_S = 30.0
+_STOP_S = 20.0
+
+
+def with_options(settings: Settings, **options: object) -> dict[str, Any]:
+    """``settings`` with more options for the channels without a namespace."""
+    channel = dict(settings.get("channel", {}))
+    channel["without_namespace"] = {**channel.get("without_namespace", {}), **options}
+    return {**settings, "channel": channel}
+
+
+def config_of(settings: Settings) -> Config:
+    """A configuration for a free port of the loopback interface."""
+    http_server = {"address": "127.0.0.1", "port": 0, **settings.get("http_server", {})}
+    config, warnings = read({**settings, "http_server": http_server})
+    if warnings:
+        raise ConfigError("", "; ".join(warnings))
+    check(config)
+    return config
+
+
+class InProcess:
+    """A server in the running loop, with its node and endpoint to look into."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._stopping: asyncio.Task[None] | None = None
+        self.port = server.port
+
+    @property
+    def node(self) -> Node:
+        return self._server.node
+
+    @property
+    def endpoint(self) -> WebSocketEndpoint:
+        assert self._server._endpoint is not None
+        return self._server._endpoint
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/connection/websocket"
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """Begin to drain, as SIGTERM does."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._server.stop())
+
+    async def stopped(self) -> None:
+        self.stop()
+        assert self._stopping is not None
+        await asyncio.wait_for(self._stopping, _STOP_S)
+
+    async def peer(self, **handshake: Any) -> Peer:
+        """A raw connection on which nothing was said yet."""
+        return await connect(self.url, **handshake)
+
+    async def client(self, *channels: str, **handshake: Any) -> Peer:
+        """A connection after its connect command, subscribed to ``channels``."""
+        peer = await self.peer(**handshake)
+        await peer.call(connect={})
+        for channel in channels:
+            reply = await peer.call(subscribe={"channel": channel})
+            assert "subscribe" in reply, reply
+        return peer
+
+    async def settled(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` holds; the server works in this loop."""
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - there is no event for what it looks at
+                await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, *, demo: bool = False) -> AsyncIterator[InProcess]:
+    """What ``fanout serve`` runs, without the process around it."""
+    server = Server(config_of(settings), demo=demo)
+    await server.start()
+    running = InProcess(server)
+    try:
+        yield running
+    finally:
+        await running.stopped()
+
+
+class Process:
+    """``python -m fanout serve`` on a free port, which a restart keeps."""
+
+    def __init__(self, settings: Settings, directory: Path, *arguments: str) -> None:
+        self.port = 0
+        self.log: list[str] = []
+        self._config = directory / "config.json"
+        self._config.write_text(json.dumps(settings))
+        self._arguments = arguments
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/connection/websocket"
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start, and return once it listens."""
+        self._process = process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "fanout", "serve"),
+                *("--config", str(self._config), "--host", "127.0.0.1"),
+                *("--port", str(self.port), *self._arguments),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        settled = threading.Event()
+        # The pipe is read to its end, or a server that logs much would block on it.
+        self._reader = threading.Thread(target=self._read, args=(process, settled), daemon=True)
+        self._reader.start()
+        if not settled.wait(_START_S) or process.poll() is not None:
+            self.stop(signal.SIGKILL)
+            raise AssertionError("the server did not start:\n" + "".join(self.log))
+
+    def _read(self, process: subprocess.Popen[str], settled: threading.Event) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.log.append(line)
+            if found := _LISTENING.search(line):
+                self.port = int(found[1])
+                settled.set()
+        process.wait()
+        settled.set()
+
+    def kill(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = _STOP_S) -> int:
+        """Wait for the process to end; its exit status."""
+        process, self._process = self._process, None
+        assert process is not None
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(
+                f"the server was still there after {timeout:g} s:\n" + "".join(self.log)
+            ) from None
+        finally:
+            self._reader.join()
+            assert process.stdout is not None
+            process.stdout.close()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End the process; its exit status, 0 when there is none."""
+        if self._process is None:
+            return 0
+        self.kill(how)
+        return self.wait()
+
+
+def raw_socket(port: int) -> socket.socket:
+    """A TCP connection to a server, with a bound on every wait."""
+    plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+    plain.settimeout(10)
+    return plain
+
+
+async def get(
+    url: str, method: str = "GET", **headers: str
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Status, headers and body of an HTTP answer."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url, headers=names) as response,
+    ):
+        return response.status, response.headers, await response.read()
+
+
+def errors_in(records: list[logging.LogRecord]) -> list[str]:
+    """What was logged as an error, with the exception that caused it."""
+    return [
+        f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}"
+        for record in records if record.levelno >= logging.ERROR
+    ]
