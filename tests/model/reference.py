@@ -15,6 +15,7 @@ import math
 import random
 import string
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -80,8 +81,8 @@ class Expiry:
         self._arm()
 
     def set(self, deadline: Deadline, at: float) -> None:
-        if not math.isfinite(at):
-            raise ValueError(f"a deadline must be finite, not {at!r}")
+        if math.isnan(at):
+            raise ValueError("a deadline must be a number of seconds, not nan")
         if deadline.at is None:
             self._pending += 1
         deadline.at = at
@@ -96,15 +97,18 @@ class Expiry:
 
     def advance(self) -> int:
         now = self.now()
+        due: deque[Deadline] = deque()
+        while self._heap and self._heap[0][0] <= now:
+            key, _, deadline = heapq.heappop(self._heap)
+            if deadline.queued == key:
+                deadline.queued = None
+                due.append(deadline)
         fired = 0
         try:
-            while self._heap and self._heap[0][0] <= now:
-                key, _, deadline = heapq.heappop(self._heap)
-                if deadline.queued != key:
-                    continue
-                deadline.queued = None
-                if deadline.at is None:
-                    continue
+            while due:
+                deadline = due.popleft()
+                if deadline.at is None or deadline.queued is not None:
+                    continue    # cancelled or set again, maybe by another's callback
                 if deadline.at > now:
                     self._push(deadline)
                     continue
@@ -112,6 +116,9 @@ class Expiry:
                 fired += 1
                 deadline.callback()
         finally:
+            for deadline in due:        # what a failing callback has kept from its turn
+                if deadline.at is not None and deadline.queued is None:
+                    self._push(deadline)
             self._arm()
         return fired
 
@@ -128,7 +135,7 @@ class Expiry:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if self._loop is not None and self._heap:
+        if self._loop is not None and self._pending:
             delay = max(0.0, self._heap[0][0] - self.now())
             self._handle = self._loop.call_later(delay, self.advance)
 
@@ -138,13 +145,20 @@ class Timer:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self._expiry = expiry
-        self._deadline = Deadline(callback)
+        self._callback = callback
+        # Weak: a timer nobody holds is freed, and does not fire any more.
+        this = weakref.ref(self)
+        self._deadline = Deadline(lambda: this()._callback())
 
     def start(self, delay: float) -> None:
         self._expiry.set(self._deadline, self._expiry.now() + delay)
 
     def cancel(self) -> None:
         self._expiry.drop(self._deadline)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_deadline"):      # not when the constructor refused its arguments
+            self.cancel()
 
     @property
     def active(self) -> bool:
@@ -436,12 +450,15 @@ class Hub:
         self._backlog: list[_Inbox] = []
         self._vacated: list[str] = []
         self._scheduled = False
+        self.turn_size = 0
         self._published = 0
         self._delivered = 0
         self._dropped = 0
         self._ticks = 0
 
-    def subscribe(self, subscriber: Subscriber, channel: str, flags: int = 0) -> bool:
+    def subscribe(
+        self, subscriber: Subscriber, channel: str, flags: int = 0, slow: int = 0
+    ) -> bool:
         inbox = self._inbox_of(subscriber)
         inboxes = self._channels.setdefault(channel, {})
         first = not inboxes
@@ -467,8 +484,9 @@ class Hub:
     def channels(self) -> list[str]:
         return list(self._channels)
 
-    def broadcast(self, channel: str, message: Message, slow: int = 0) -> int:
+    def broadcast(self, channel: str, message: Message) -> int:
         self._published += 1
+        self.turn_size += 1
         taken = 0
         for inbox in self._channels.get(channel, ()):
             if inbox.closed:
@@ -562,6 +580,7 @@ class Hub:
 
     def _tick(self) -> None:
         self._scheduled = False
+        self.turn_size = 0
         self._ticks += 1
         self.flush()
         vacated, self._vacated = self._vacated, []
