@@ -10,9 +10,21 @@ from fanout.types import ClientInfo, Message
 __all__ = ["Bomb", "fresh_bytes", "fresh_str", "info_with", "message_with", "references"]
 
 
+def _counted(value: object) -> int:
+    return sys.getrefcount(value)
+
+
+def _counted_alone() -> int:
+    value = object()
+    return _counted(value)
+
+
+_ALONE = _counted_alone()   # the caller's reference and those that counting takes
+
+
 def references(value: object) -> int:
     """How many references there are beside the caller's own one."""
-    return sys.getrefcount(value) - 3   # the caller's, this parameter, getrefcount's
+    return sys.getrefcount(value) - _ALONE
 
 
 def fresh_str(text: str) -> str:

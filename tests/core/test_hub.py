@@ -215,7 +215,7 @@ async def test_a_subscriber_freed_in_another_thread(
     core_hub: Any, vacated: list[list[str]]
 ) -> None:
     """The collector runs in whatever thread allocates; on_vacated belongs to the loop's."""
-    told = threading.Event()
+    told = asyncio.Event()
     threads: list[int] = []
     hub = CORE.Hub(
         asyncio.get_running_loop(),
@@ -226,8 +226,7 @@ async def test_a_subscriber_freed_in_another_thread(
     thread.join()
     assert hub.num_subscribers("ch") == 0
     async with asyncio.timeout(10):
-        while not told.is_set():
-            await asyncio.sleep(0)
+        await told.wait()
     assert vacated == [["ch"]]
     assert threads == [threading.get_ident()]
 
