@@ -3,6 +3,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fanout._buffer cimport Buffer
 from fanout._memory cimport check, own
 from fanout._membership cimport Memberships
 from fanout._table cimport Record, Table
@@ -42,10 +43,15 @@ cdef struct Channel:
 
 cdef struct Delivery:                   # one message on its way to a channel
     PyObject* message                   # for queues; NULL: only for outboxes
-    PyObject* frames[MAX_ENCODINGS]     # bytes, or NULL
+    Buffer* buffers[MAX_ENCODINGS]      # owned, or NULL
     uint64_t serial
     uint8_t slow
     uint8_t flags                       # only to entries that have these
+
+cdef struct Run:                        # of publishes into one channel, see Buffer
+    uint64_t serial                     # of the channel; 0: sealed
+    Py_ssize_t reached                  # by each publish
+    Buffer* buffers[MAX_ENCODINGS]      # owned, or NULL
 
 cdef struct Backlog:                    # subscribers with something to settle
     PyObject** items                    # owned
@@ -81,6 +87,8 @@ cdef class Hub:
     cdef PyObject** trash               # owned messages, released after the walk
     cdef Py_ssize_t trash_count
     cdef Py_ssize_t trash_capacity
+    cdef Run run
+    cdef bint run_may_open              # nobody in the walk wants more than the buffer
     cdef Py_ssize_t unsent              # bytes broadcast since the outboxes were settled
     cdef readonly Py_ssize_t turn_size  # broadcasts since the last end of a tick
 
@@ -93,14 +101,17 @@ cdef class Hub:
     cdef uint64_t ticks
 
     cdef int check_thread(self) except -1
-    cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery) except -1
+    cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery, list frames) except -1
     cdef Py_ssize_t announce(self, str channel, info, str method) except -1
     cdef int reserve(self, Kind kind, Py_ssize_t more) except -1
     cdef int mark(self, Subscriber subscriber) except -1
     cdef int schedule(self) except -1
     cdef int settle(self, Kind kind) except -1
     cdef bint leave(self, Subscriber subscriber, uint32_t item) noexcept
-    cdef int hold(self, list frames, Delivery* delivery, int encoding, frame) except -1
+    cdef int make_buffers(self, Delivery* delivery, list frames) except -1
+    cdef Py_ssize_t continue_run(self, list frames) except -1
+    cdef void drop_run(self) noexcept
+    cdef void open_run(self, Delivery* delivery, Py_ssize_t reached) noexcept
     cdef int tell_unencodable(self, str channel, list encodings) except -1
     cdef void shrink(self, Channel* channel) noexcept
     cdef int abandon(self, Subscriber subscriber) except -1
@@ -116,6 +127,11 @@ cdef inline void mark_reserved(Hub hub, PyObject* subscriber) noexcept:
     backlog.items[backlog.count] = subscriber
     backlog.count += 1
     (<Subscriber>subscriber).marked = True
+
+
+cdef inline void seal_run(Hub hub) noexcept:
+    """Something else was queued, or who is subscribed changed: the next publish walks."""
+    hub.run.serial = 0
 
 
 cdef void register_kind(Kind kind, receive_function receive, settle_function settle) noexcept

@@ -10,6 +10,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.string cimport memset
 
+from fanout._buffer cimport Buffer, buffer_extend, buffer_from, buffer_give_back, buffer_take
 from fanout._membership cimport (
     NOT_A_MEMBER, memberships_add, memberships_find, memberships_init, memberships_remove,
     memberships_reserve,
@@ -39,6 +40,12 @@ cdef settle_function settlers[KINDS]
 cdef void register_kind(Kind kind, receive_function receive, settle_function settle) noexcept:
     receivers[<int>kind] = receive
     settlers[<int>kind] = settle
+
+
+cdef bytes checked_frame(frame):
+    if type(frame) is not bytes:
+        raise TypeError(f"an encoder must return bytes or None, not {frame!r}")
+    return frame
 
 
 @cython.no_gc_clear     # __dealloc__ needs the hub
@@ -74,6 +81,7 @@ cdef class Hub:
         for kind in range(<int>KINDS):
             check(self.backlogs[kind].count == 0)
             release(self.backlogs[kind].items)
+        self.drop_run()
         release(self.trash)
 
     def add_encoder(self, encoder):
@@ -119,6 +127,7 @@ cdef class Hub:
                     release(record)
                 raise
             record.capacity = capacity
+        seal_run(self)
         entry = &record.entries[record.count]
         entry.subscriber_borrowed = <PyObject*>subscriber
         entry.membership = memberships_add(&subscriber.memberships, record, record.count)
@@ -190,9 +199,9 @@ cdef class Hub:
         cdef Channel* record
         cdef Py_ssize_t reached
         cdef uint16_t encodings
-        cdef int encoding
-        cdef list frames = None         # keeps them until the walk is over
+        cdef list frames = None
         cdef list unsaid = None         # encodings in which it cannot be said
+        cdef int encoding
         self.published += 1
         self.turn_size += 1
         if self.unsent > UNSENT_LIMIT:
@@ -202,24 +211,24 @@ cdef class Hub:
             return 0
         memset(&delivery, 0, sizeof(Delivery))
         delivery.message = <PyObject*>message
-        if record.encodings:
-            frames = []
-            encodings = record.encodings
+        encodings = record.encodings
+        if encodings:
+            frames = [None] * len(self.encoders)
             for encoding in range(len(self.encoders)):
-                if not encodings >> encoding & 1:
-                    continue
-                frame = self.encoders[encoding].publication(channel, message)
-                if frame is None:
-                    unsaid = [encoding] if unsaid is None else [*unsaid, encoding]
-                    continue
-                self.hold(frames, &delivery, encoding, frame)
+                if encodings >> encoding & 1:
+                    frame = self.encoders[encoding].publication(channel, message)
+                    if frame is None:
+                        unsaid = [encoding] if unsaid is None else [*unsaid, encoding]
+                    frames[encoding] = frame
             # An encoder may have run anything.
             record = <Channel*>table_find(&self.table, channel)
             if record == NULL:
                 return 0
+            if record.serial == self.run.serial and unsaid is None:
+                return self.continue_run(frames)
         delivery.serial = record.serial
         delivery.slow = record.slow
-        reached = self.deliver(record, &delivery)
+        reached = self.deliver(record, &delivery, frames)
         if unsaid is not None:
             self.tell_unencodable(channel, unsaid)
         return reached
@@ -253,56 +262,100 @@ cdef class Hub:
                 "the hub belongs to its loop's thread; from another one use publish_threadsafe")
         return 0
 
-    cdef int hold(self, list frames, Delivery* delivery, int encoding, frame) except -1:
-        if type(frame) is not bytes:
-            raise TypeError(f"an encoder must return bytes or None, not {frame!r}")
-        frames.append(frame)
-        delivery.frames[encoding] = <PyObject*>frame
-        self.unsent += len(<bytes>frame)
-        return 0
-
     cdef Py_ssize_t announce(self, str channel, info, str method) except -1:
         """Send a join or a leave to the outboxes that want them."""
         self.check_thread()
         cdef Delivery delivery
-        cdef list frames = []
         cdef int encoding
+        cdef uint16_t encodings
+        cdef list frames = [None] * len(self.encoders)
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         if record == NULL or not record.encodings:
             return 0
-        memset(&delivery, 0, sizeof(Delivery))
-        delivery.flags = WANTS_JOIN_LEAVE
-        cdef uint16_t encodings = record.encodings
+        encodings = record.encodings
         for encoding in range(len(self.encoders)):
             if encodings >> encoding & 1:
-                frame = getattr(self.encoders[encoding], method)(channel, info)
-                if frame is not None:
-                    self.hold(frames, &delivery, encoding, frame)
+                frames[encoding] = getattr(self.encoders[encoding], method)(channel, info)
         record = <Channel*>table_find(&self.table, channel)
         if record == NULL:
             return 0
+        memset(&delivery, 0, sizeof(Delivery))
+        delivery.flags = WANTS_JOIN_LEAVE
         delivery.serial = record.serial
-        return self.deliver(record, &delivery)
+        return self.deliver(record, &delivery, frames)
 
-    cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery) except -1:
+    cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery, list frames) except -1:
         """Walk the channel's subscribers. Nothing in the walk runs Python."""
         cdef Py_ssize_t reached = 0
         cdef uint32_t at
+        cdef int encoding
         cdef const Entry* entry
+        seal_run(self)
         self.reserve(KIND_OUTBOX, channel.count)
         self.reserve(KIND_QUEUE, channel.count)
         if self.trash_count + channel.count > self.trash_capacity:
             self.trash = <PyObject**>resize(
                 self.trash, (self.trash_count + channel.count) * sizeof(PyObject*))
             self.trash_capacity = self.trash_count + channel.count
-        for at in range(channel.count):
-            entry = &channel.entries[at]
-            if entry.flags & delivery.flags == delivery.flags:
-                reached += receivers[entry.kind](self, entry, delivery)
+        try:
+            if frames is not None:
+                self.make_buffers(delivery, frames)
+            self.run_may_open = frames is not None
+            for at in range(channel.count):
+                entry = &channel.entries[at]
+                if entry.flags & delivery.flags == delivery.flags:
+                    reached += receivers[entry.kind](self, entry, delivery)
+            if self.run_may_open and delivery.flags == 0 and delivery.slow == SLOW_DISCONNECT:
+                self.open_run(delivery, reached)
+        finally:
+            for encoding in range(MAX_ENCODINGS):
+                if delivery.buffers[encoding] != NULL:
+                    buffer_give_back(delivery.buffers[encoding])
         self.delivered += reached
         self.schedule()
         self.empty_trash()      # last: it may run Python
         return reached
+
+    cdef int make_buffers(self, Delivery* delivery, list frames) except -1:
+        cdef int encoding
+        for encoding in range(len(frames)):
+            frame = frames[encoding]
+            if frame is not None:
+                delivery.buffers[encoding] = buffer_from(checked_frame(frame))
+                self.unsent += len(<bytes>frame)
+        return 0
+
+    cdef void open_run(self, Delivery* delivery, Py_ssize_t reached) noexcept:
+        """Let publishes that follow at once go into the same buffers."""
+        cdef int encoding
+        self.drop_run()
+        for encoding in range(MAX_ENCODINGS):
+            if delivery.buffers[encoding] != NULL:
+                self.run.buffers[encoding] = buffer_take(delivery.buffers[encoding])
+        self.run.serial = delivery.serial
+        self.run.reached = reached
+
+    cdef Py_ssize_t continue_run(self, list frames) except -1:
+        """Queue one more message to all that the run's first one reached."""
+        cdef int encoding
+        try:
+            for encoding in range(len(frames)):
+                frame = frames[encoding]
+                if frame is not None:
+                    buffer_extend(self.run.buffers[encoding], checked_frame(frame))
+                    self.unsent += len(<bytes>frame)
+        except:
+            seal_run(self)
+            raise
+        self.delivered += self.run.reached
+        return self.run.reached
+
+    cdef void drop_run(self) noexcept:
+        cdef int encoding
+        for encoding in range(MAX_ENCODINGS):
+            if self.run.buffers[encoding] != NULL:
+                buffer_give_back(self.run.buffers[encoding])
+        memset(&self.run, 0, sizeof(Run))
 
     cdef int tell_unencodable(self, str channel, list encodings) except -1:
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
@@ -363,6 +416,7 @@ cdef class Hub:
         cdef Py_ssize_t at
         if kind == KIND_OUTBOX:
             self.unsent = 0
+            self.drop_run()
         if taken.count == 0:
             return 0
         memset(&self.backlogs[<int>kind], 0, sizeof(Backlog))
@@ -390,6 +444,7 @@ cdef class Hub:
         cdef Entry* moved
         cdef Subscriber other
         check(channel.entries[place].subscriber_borrowed == <PyObject*>subscriber)
+        seal_run(self)
         memberships_remove(&subscriber.memberships, item)
         if item < subscriber.memberships.count:
             # The subscriber's last channel took the number of the removed one.

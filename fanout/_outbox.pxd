@@ -3,11 +3,12 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from fanout._buffer cimport Buffer
 from fanout._hub cimport Hub, Subscriber
 
 
 cdef struct Pending:
-    PyObject* frame         # bytes, owned
+    Buffer* buffer          # owned
     uint64_t serial         # of the channel it came from; 0: never dropped
 
 
@@ -19,7 +20,7 @@ cdef class Outbox(Subscriber):
     cdef uint32_t first
     cdef uint32_t count
     cdef uint32_t capacity
-    cdef Py_ssize_t queued          # bytes in pending
+    cdef Py_ssize_t queued          # bytes in pending, less what a run added since
     cdef Py_ssize_t limit
     cdef readonly bint blocked      # between pause() and resume()
     cdef bint ending                # the last frame is queued
@@ -27,13 +28,15 @@ cdef class Outbox(Subscriber):
     cdef bint overflow_told
     cdef uint64_t dropped
 
-    cdef bint append(self, PyObject* frame, uint64_t serial) noexcept
+    cdef bint append(self, Buffer* buffer, uint64_t serial) noexcept
     cdef void drop_range(self, uint32_t at, uint32_t many) noexcept
     cdef void drop_channel(self, uint64_t serial, Py_ssize_t until) noexcept
     cdef void drop_all(self) noexcept
     cdef void overflow(self) noexcept
     cdef void shift(self, uint32_t many) noexcept
-    cdef bint fits(self, PyObject* frame) noexcept
-    cdef void release_frames(self, uint32_t frames, Py_ssize_t size) noexcept
+    cdef bint fits(self, size_t size) noexcept
+    cdef int write_buffer(self, bytes frame) except -1
+    cdef Py_ssize_t measure(self) noexcept
+    cdef void release_sent(self, uint32_t many, Py_ssize_t size) noexcept
     cdef bytes accept(self, Py_ssize_t size)
     cdef int hand_over(self, bytes data) except -1

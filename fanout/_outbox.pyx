@@ -12,16 +12,17 @@ straight on the socket. Three rules make that safe beside the event loop:
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
+from fanout._buffer cimport Buffer, buffer_from, buffer_give_back, buffer_take
 from fanout._hub cimport (
     KIND_OUTBOX, SLOW_DISCONNECT, SLOW_KEEP_LATEST, Delivery, Entry, Hub, Subscriber,
-    mark_reserved, register_kind,
+    mark_reserved, register_kind, seal_run,
 )
-from fanout._memory cimport allocate, check, disown, own, release, resize
+from fanout._memory cimport release, resize
 
 
 cdef extern from "socket_send.h":
@@ -37,18 +38,14 @@ cdef struct Job:
     const char* data        # NULL: at `offset` in the arena
     size_t offset
     size_t size
-    uint32_t frames
+    uint32_t many           # pending buffers that it holds
     bint direct             # to the socket, not through the transport
     Py_ssize_t sent
 
-# Where frames of one tick are joined. One is enough: it is used on one thread
+# Where the buffers of one tick are joined. One is enough: it is used on one thread
 # from preparing a batch to the end of its sends.
 cdef char* arena = NULL
 cdef size_t arena_size = 0
-
-
-cdef inline Py_ssize_t frame_size(PyObject* frame) noexcept:
-    return PyBytes_GET_SIZE(<object>frame)
 
 
 @cython.final
@@ -83,7 +80,9 @@ cdef class Outbox(Subscriber):
             self.hub.settle(KIND_OUTBOX)    # it may be full, not slow
             if self.transport is None or self.ending or self.overflowed:
                 return
-        if not self.fits(<PyObject*>frame) or not self.append(<PyObject*>frame, 0):
+        if self.fits(len(frame)):
+            self.write_buffer(frame)
+        else:
             self.overflow()
         self.hub.mark(self)
 
@@ -91,12 +90,13 @@ cdef class Outbox(Subscriber):
         self.hub.check_thread()
         if self.transport is None or self.ending:
             return
-        self.append(<PyObject*>frame, 0)
+        self.write_buffer(frame)
         self.ending = True
         self.hub.mark(self)
 
     def pause(self):
         self.blocked = True
+        seal_run(self.hub)      # from here on its bound is checked with each message
 
     def resume(self):
         self.blocked = False
@@ -117,7 +117,7 @@ cdef class Outbox(Subscriber):
 
     @property
     def queued_bytes(self):
-        return self.queued
+        return self.measure()
 
     @property
     def num_dropped(self):
@@ -127,13 +127,22 @@ cdef class Outbox(Subscriber):
         if self.owner is not None:
             self.owner.on_unencodable(channel)
 
-    cdef bint fits(self, PyObject* frame) noexcept:
+    cdef bint fits(self, size_t size) noexcept:
         """An empty outbox takes any one frame, else a large one could never leave."""
-        return self.count == 0 or self.queued + frame_size(frame) <= self.limit
+        return self.count == 0 or self.queued + <Py_ssize_t>size <= self.limit
 
-    cdef bint append(self, PyObject* frame, uint64_t serial) noexcept:
-        """Queue a frame; False when there is no memory for it."""
+    cdef int write_buffer(self, bytes frame) except -1:
+        cdef Buffer* buffer = buffer_from(frame)
+        cdef bint queued = self.append(buffer, 0)
+        buffer_give_back(buffer)
+        if not queued:
+            raise MemoryError()
+        return 0
+
+    cdef bint append(self, Buffer* buffer, uint64_t serial) noexcept:
+        """Queue a buffer; False when there is no memory for it."""
         cdef uint32_t capacity
+        seal_run(self.hub)          # what a run adds would overtake this
         if self.first + self.count == self.capacity:
             if self.first > self.count:
                 memmove(self.pending, self.pending + self.first, self.count * sizeof(Pending))
@@ -145,36 +154,43 @@ cdef class Outbox(Subscriber):
                 except MemoryError:
                     return False
                 self.capacity = capacity
-        own(frame)              # the queue's, until it is sent or dropped
-        self.pending[self.first + self.count].frame = frame
+        self.pending[self.first + self.count].buffer = buffer_take(buffer)
         self.pending[self.first + self.count].serial = serial
         self.count += 1
-        self.queued += frame_size(frame)
+        self.queued += buffer.size
         return True
 
+    cdef Py_ssize_t measure(self) noexcept:
+        """The bytes in pending, counted anew: a run may have added to the last one."""
+        cdef uint32_t at
+        self.queued = 0
+        for at in range(self.first, self.first + self.count):
+            self.queued += self.pending[at].buffer.size
+        return self.queued
+
     cdef void drop_range(self, uint32_t at, uint32_t many) noexcept:
-        """Remove frames ``[at, at + many)`` counted from the first; counts them as dropped."""
+        """Remove buffers ``[at, at + many)`` counted from the first; counts dropped frames."""
         cdef Pending* start = self.pending + self.first + at
         cdef uint32_t index
         for index in range(many):
-            self.queued -= frame_size(start[index].frame)
-            disown(start[index].frame)      # bytes: runs no Python
+            self.queued -= start[index].buffer.size
+            self.dropped += start[index].buffer.frames
+            self.hub.dropped += start[index].buffer.frames
+            buffer_give_back(start[index].buffer)
         memmove(start, start + many, (self.count - at - many) * sizeof(Pending))
         self.count -= many
-        self.dropped += many
-        self.hub.dropped += many
 
     cdef void drop_channel(self, uint64_t serial, Py_ssize_t until) noexcept:
-        """Drop a channel's oldest frames until at most ``until`` bytes are queued."""
+        """Drop a channel's oldest buffers until at most ``until`` bytes are queued."""
         cdef uint32_t at = 0
         while at < self.count and self.queued > until:
             if self.pending[self.first + at].serial != serial:
                 at += 1
             elif at == 0:
-                self.queued -= frame_size(self.pending[self.first].frame)
+                self.queued -= self.pending[self.first].buffer.size
+                self.dropped += self.pending[self.first].buffer.frames
+                self.hub.dropped += self.pending[self.first].buffer.frames
                 self.shift(1)
-                self.dropped += 1
-                self.hub.dropped += 1
             else:
                 self.drop_range(at, 1)
 
@@ -184,6 +200,7 @@ cdef class Outbox(Subscriber):
         release(self.pending)
         self.pending = NULL
         self.first = self.capacity = 0
+        self.queued = 0
 
     cdef void overflow(self) noexcept:
         """The reader is too slow: free what is queued; its owner is told at the flush."""
@@ -193,10 +210,10 @@ cdef class Outbox(Subscriber):
         self.overflowed = True
 
     cdef void shift(self, uint32_t many) noexcept:
-        """Release the first ``many`` frames, whose bytes are accounted for."""
+        """Give back the first ``many`` buffers, whose bytes are accounted for."""
         cdef uint32_t index
         for index in range(self.first, self.first + many):
-            disown(self.pending[index].frame)   # bytes: runs no Python
+            buffer_give_back(self.pending[index].buffer)
         self.count -= many
         self.first = self.first + many if self.count else 0
         if self.count == 0 and self.capacity > KEPT_CAPACITY:
@@ -204,25 +221,25 @@ cdef class Outbox(Subscriber):
             self.pending = NULL
             self.capacity = 0
 
-    cdef void release_frames(self, uint32_t frames, Py_ssize_t size) noexcept:
-        """The first ``frames``, of ``size`` bytes, are sent."""
+    cdef void release_sent(self, uint32_t many, Py_ssize_t size) noexcept:
+        """The first ``many`` buffers, of ``size`` bytes, are sent."""
         self.hub.bytes_sent += size
         self.queued -= size
-        self.shift(frames)
+        self.shift(many)
 
     cdef bytes accept(self, Py_ssize_t size):
-        """Account for ``size`` sent bytes; the rest of a frame sent in part, or None.
+        """Account for ``size`` sent bytes; the rest of a buffer sent in part, or None.
 
-        When nothing was sent the rest is the whole first frame: the transport
+        When nothing was sent the rest is the whole first buffer: the transport
         finishes it, and says when the next may go. Runs no Python.
         """
         cdef uint32_t whole = 0
         cdef Py_ssize_t length
-        cdef PyObject* frame
+        cdef Buffer* buffer
         cdef bytes rest
         self.hub.bytes_sent += size
         while whole < self.count:
-            length = frame_size(self.pending[self.first + whole].frame)
+            length = self.pending[self.first + whole].buffer.size
             if length > size:
                 break
             size -= length
@@ -231,9 +248,9 @@ cdef class Outbox(Subscriber):
         if whole == self.count:
             self.shift(whole)
             return None
-        frame = self.pending[self.first + whole].frame
-        length = frame_size(frame)
-        rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(<object>frame) + size, length - size)
+        buffer = self.pending[self.first + whole].buffer
+        length = buffer.size
+        rest = PyBytes_FromStringAndSize(buffer.data + size, length - size)
         self.queued -= length
         self.hub.bytes_sent += length - size
         self.shift(whole + 1)
@@ -250,19 +267,23 @@ cdef class Outbox(Subscriber):
 
 cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcept:
     cdef PyObject* me = entry.subscriber_borrowed
-    cdef PyObject* frame = delivery.frames[entry.encoding]
+    cdef Buffer* buffer = delivery.buffers[entry.encoding]
     cdef bint taken
-    if frame == NULL:
+    if buffer == NULL:
         return False
     if (<Outbox>me).transport is None or (<Outbox>me).ending or (<Outbox>me).overflowed:
         (<Outbox>me).dropped += 1
         hub.dropped += 1
+        hub.run_may_open = False        # each message counts as dropped
         return False
-    if (<Outbox>me).blocked and delivery.slow == SLOW_KEEP_LATEST:
-        (<Outbox>me).drop_channel(delivery.serial, -1)
-    if delivery.slow != SLOW_DISCONNECT and not (<Outbox>me).fits(frame):
-        (<Outbox>me).drop_channel(delivery.serial, (<Outbox>me).limit - frame_size(frame))
-    taken = (<Outbox>me).fits(frame) and (<Outbox>me).append(frame, delivery.serial)
+    if (<Outbox>me).blocked:
+        hub.run_may_open = False        # its bound is checked with each message
+        if delivery.slow == SLOW_KEEP_LATEST:
+            (<Outbox>me).drop_channel(delivery.serial, -1)
+    if delivery.slow != SLOW_DISCONNECT and not (<Outbox>me).fits(buffer.size):
+        (<Outbox>me).drop_channel(
+            delivery.serial, (<Outbox>me).limit - <Py_ssize_t>buffer.size)
+    taken = (<Outbox>me).fits(buffer.size) and (<Outbox>me).append(buffer, delivery.serial)
     if not taken:
         (<Outbox>me).overflow()
     if not (<Outbox>me).marked and (not (<Outbox>me).blocked or not taken):
@@ -283,51 +304,52 @@ cdef int reserve_arena(size_t size) except -1:
     return 0
 
 
-cdef bint same_frames(Outbox left, Outbox right, uint32_t count) noexcept:
-    """The first ``count`` pending frames of both are the same objects."""
+cdef bint same_pending(Outbox left, Outbox right, uint32_t count) noexcept:
+    """The first ``count`` pending buffers of both are the same ones."""
     return memcmp(
         left.pending + left.first, right.pending + right.first, count * sizeof(Pending)) == 0
 
 
 cdef int prepare(Job* job, Job* previous, size_t* used) except -1:
-    """Find the bytes of one connection's send, joining its frames if they are several.
+    """Find the bytes of one connection's send, joining its buffers if they are several.
 
-    Connections with the same channels have the same frames pending: what was
+    Connections with the same channels have the same buffers pending: what was
     joined for the one before is used again.
     """
     cdef Outbox outbox = <Outbox>job.outbox
     cdef Outbox before
-    cdef PyObject* frame
+    cdef Buffer* buffer
     cdef uint32_t at
-    cdef size_t size
     if outbox.count == 1:
-        frame = outbox.pending[outbox.first].frame
-        job.data = PyBytes_AS_STRING(<object>frame)
-        job.size = frame_size(frame)
-        job.frames = 1
+        buffer = outbox.pending[outbox.first].buffer
+        job.data = buffer.data
+        job.size = buffer.size
+        job.many = 1
+        outbox.queued = buffer.size
         return 0
-    if previous != NULL and previous.data == NULL and previous.frames == outbox.count:
+    if previous != NULL and previous.data == NULL and previous.many == outbox.count:
         before = <Outbox>previous.outbox    # has at least that many: nothing was sent yet
-        if same_frames(before, outbox, outbox.count):
+        if same_pending(before, outbox, outbox.count):
             job[0].data = NULL
             job.offset = previous.offset
             job.size = previous.size
-            job.frames = previous.frames
+            job.many = previous.many
+            outbox.queued = job.size
             return 0
+    outbox.measure()
     job.data = NULL
     job.offset = used[0]
     job.size = 0
-    job.frames = 0
-    for at in range(outbox.count):
-        frame = outbox.pending[outbox.first + at].frame
-        size = frame_size(frame)
-        if job.frames > 0 and job.size + size > JOIN_LIMIT:
+    job.many = 0
+    for at in range(outbox.first, outbox.first + outbox.count):
+        buffer = outbox.pending[at].buffer
+        if job.many > 0 and job.size + buffer.size > JOIN_LIMIT:
             break
-        reserve_arena(used[0] + size)
-        memcpy(arena + used[0], PyBytes_AS_STRING(<object>frame), size)
-        used[0] += size
-        job.size += size
-        job.frames += 1
+        reserve_arena(used[0] + buffer.size)
+        memcpy(arena + used[0], buffer.data, buffer.size)
+        used[0] += buffer.size
+        job.size += buffer.size
+        job.many += 1
     return 0
 
 
@@ -403,7 +425,7 @@ cdef int settle(Hub hub, PyObject** items, Py_ssize_t count) except -1:
             outbox = <Outbox>jobs[at].outbox
             if not jobs[at].direct:
                 unsent.append((outbox, PyBytes_FromStringAndSize(job_data(&jobs[at]), jobs[at].size)))
-                outbox.release_frames(jobs[at].frames, jobs[at].size)
+                outbox.release_sent(jobs[at].many, jobs[at].size)
                 continue
             hub.sends += 1
             if jobs[at].sent < 0:
@@ -413,7 +435,7 @@ cdef int settle(Hub hub, PyObject** items, Py_ssize_t count) except -1:
             elif <size_t>jobs[at].sent < jobs[at].size:
                 unsent.append((outbox, outbox.accept(jobs[at].sent)))
             else:
-                outbox.release_frames(jobs[at].frames, jobs[at].size)
+                outbox.release_sent(jobs[at].many, jobs[at].size)
                 if outbox.count > 0:
                     hub.mark(outbox)        # more than one join's worth
         for outbox, rest in unsent:

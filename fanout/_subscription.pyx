@@ -204,6 +204,7 @@ cdef class LocalQueue(Subscriber):
 cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcept:
     cdef PyObject* me = entry.subscriber_borrowed
     cdef uint32_t last
+    hub.run_may_open = False        # every message has to come by
     if delivery.message == NULL or (<LocalQueue>me).shut:
         return False
     if (<LocalQueue>me).count == (<LocalQueue>me).size:
