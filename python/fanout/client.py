@@ -362,18 +362,22 @@ class Client:
             return options.presence and self._known(options)
         try:
             await answer(handler, self, channel)
-        except codes.ClientError:
+        except codes.ClientError as refusal:
+            codes.forget_where(refusal)
             return False
         return options.presence
 
     def _known(self, options: ChannelOptions) -> bool:
         return bool(self.user) or options.anonymous
 
-    def _options(self, channel: str) -> ChannelOptions:
+    def _check_name(self, channel: str) -> None:
         if not channel:
             raise codes.DISCONNECT_BAD_REQUEST
         if len(channel.encode("utf-8", "surrogatepass")) > self.node.max_channel_length:
             raise codes.ERROR_BAD_REQUEST
+
+    def _options(self, channel: str) -> ChannelOptions:
+        self._check_name(channel)
         options = self.node.channel_options(channel)
         if options is None:
             raise codes.ERROR_UNKNOWN_CHANNEL

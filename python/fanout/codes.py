@@ -54,6 +54,16 @@ class Disconnect(FanoutError):
         return self.code < 3500 or 4000 <= self.code < 4500
 
 
+def forget_where(error: ClientError | Disconnect) -> None:
+    """Drop the frames that ``error`` was raised in; for whoever handles it.
+
+    The codes are constants, raised again and again: each would hold the
+    frames of every time, and with them the sessions, for ever.
+    """
+    error.__traceback__ = None
+    error.__context__ = None
+
+
 ERROR_INTERNAL = ClientError(100, "internal server error", temporary=True)
 ERROR_UNAUTHORIZED = ClientError(101, "unauthorized")
 ERROR_UNKNOWN_CHANNEL = ClientError(102, "unknown channel")

@@ -172,6 +172,7 @@ class Session:
                 self._inbox = None
                 self._sink.resume_reading()
         except Disconnect as disconnect:
+            codes.forget_where(disconnect)
             self.client.disconnect(disconnect)
         except Exception:
             logger.exception("a session failed")
@@ -191,6 +192,7 @@ class Session:
         try:
             await self._dispatch(command)
         except ClientError as error:
+            codes.forget_where(error)
             self._refused = not self.client.connected
             self._reply(Reply(id=command.id, error=wire.Error(
                 error.code, error.message, error.temporary)))
