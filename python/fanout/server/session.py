@@ -275,7 +275,12 @@ class Session:
         self._reply(Reply(id=id, unsubscribe=_EMPTY))
 
     async def _publish(self, id: int, request: wire.PublishRequest) -> None:
-        await self.client.publish(PublishEvent(request.channel, bytes(request.data)))
+        data = bytes(request.data)
+        # The parser takes deeper values than can be embedded in a push: then
+        # the channel's subscribers would be disconnected for them.
+        if data and not valid_json(data):
+            raise codes.ERROR_BAD_REQUEST
+        await self.client.publish(PublishEvent(request.channel, data))
         self._reply(Reply(id=id, publish=_EMPTY))
 
     async def _presence(self, id: int, channel: str) -> None:
