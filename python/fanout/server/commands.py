@@ -6,12 +6,17 @@ the others to the byte.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 __all__ = ["Command", "Reply", "decode_commands", "encode"]
 
 _NO_DATA = Raw(b"")
+
+Int32 = Annotated[int, Meta(ge=-0x80000000, le=0x7FFFFFFF)]
+UInt32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 
 
 class ConnectRequest(Struct):
@@ -47,7 +52,7 @@ class Position(Struct):
 
 class HistoryRequest(Struct):
     channel: str = ""
-    limit: int = 0
+    limit: Int32 = 0
     since: Position | None = None
     reverse: bool = False
 
@@ -64,7 +69,7 @@ class AnyRequest(Struct):
 class Command(Struct):
     """One command. Exactly one method should be set; the first in this order wins."""
 
-    id: int = 0
+    id: UInt32 = 0
     connect: ConnectRequest | None = None
     ping: AnyRequest | None = None
     subscribe: SubscribeRequest | None = None
