@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from fanout.node import Node
 
 __all__ = ["Client", "ClientTransport", "SubscribeResult"]
+
+log = logging.getLogger("fanout")
 
 # The hub's numbers, see fanout._hub.Hub.subscribe.
 WANTS_JOIN_LEAVE = 1
@@ -145,7 +148,7 @@ class Client:
         """
         node = self.node
         channel = event.channel
-        options = self._options(channel)
+        self._check_name(channel)
         pending = self._pending
         if pending is None:
             pending = set()
@@ -153,6 +156,7 @@ class Client:
             raise codes.ERROR_ALREADY_SUBSCRIBED
         if self._transport.outbox.num_channels + len(pending) >= node.client_channel_limit:
             raise codes.ERROR_LIMIT_EXCEEDED
+        options = self._options(channel)
         pending.add(channel)
         self._pending = pending
         try:
@@ -178,10 +182,17 @@ class Client:
                 self._pending = None
 
     def announce(self, channel: str) -> None:
-        """Tell the channel that it joined; the client itself sees it too."""
+        """Tell the channel that it joined; the client itself sees it too.
+
+        The client has its reply by now, so a failure of the engine is logged.
+        """
         options = self.node.channel_options(channel)
         if options is not None and options.join_leave and self.is_subscribed(channel):
-            self.node.engine.publish_join(channel, JoinMessage(channel, self.client_info(channel)))
+            join = JoinMessage(channel, self.client_info(channel))
+            try:
+                self.node.engine.publish_join(channel, join)
+            except Exception:
+                log.exception("the engine could not publish a join into %r", channel)
 
     async def unsubscribe(self, channel: str) -> None:
         """End its subscription; nothing happens when there is none."""
