@@ -10,7 +10,7 @@ cdef struct Deadline:
     void* record            # what ends, for the sink
 
 cdef struct Entry:
-    double key              # when to look at the deadline; never after deadline.at
+    double key              # when to look at the deadline
     Deadline* deadline
 
 
@@ -28,11 +28,13 @@ cdef class Expiry:
     cdef object handle          # of the loop's timer, or None
     cdef double handle_at
     cdef bint firing
+    cdef double firing_until    # keys up to here are being fired
+    cdef double postponed       # key of what was set meanwhile, without delay
 
-    cdef double now(self) except -1.0
+    cdef double now(self) except? -1.0
     cdef int set(self, Deadline* deadline, double at) except -1
     cdef void drop(self, Deadline* deadline) noexcept
-    cdef Py_ssize_t fire(self, Py_ssize_t limit) except -1
+    cdef Py_ssize_t fire(self, double now, Py_ssize_t limit) except -1
     cdef int arm(self) except -1
     cdef void put(self, Py_ssize_t index, Deadline* deadline) noexcept
     cdef void swap(self, Py_ssize_t left, Py_ssize_t right) noexcept

@@ -6,10 +6,14 @@ what presence and history do at almost every call.
 """
 
 cimport cython
+from libc.math cimport INFINITY, nextafter
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fanout._memory cimport check, release, resize
 
+
+cdef extern from *:
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef enum:
     FIRED_PER_TICK = 4096   # then the loop gets a turn: a burst must not stall it
@@ -34,6 +38,8 @@ cdef class Expiry:
         self.handle = None
         self.handle_at = 0.0
         self.firing = False
+        self.firing_until = 0.0
+        self.postponed = -INFINITY
 
     def __dealloc__(self):
         # Every sink owns a reference to this object until it has dropped its
@@ -55,16 +61,11 @@ cdef class Expiry:
         self.loop = None
 
     def advance(self):
-        cdef Py_ssize_t fired = 0, more
-        while True:
-            more = self.fire(FIRED_PER_TICK)
-            fired += more
-            if more < FIRED_PER_TICK:
-                break
+        cdef Py_ssize_t fired = self.fire(self.now(), PY_SSIZE_T_MAX)
         self.arm()
         return fired
 
-    cdef double now(self) except -1.0:
+    cdef double now(self) except? -1.0:
         cdef timespec time
         if self.clock is not None:
             return self.clock()
@@ -78,10 +79,14 @@ cdef class Expiry:
         and the caller calls it when it holds no pointer any more.
         """
         cdef Py_ssize_t index = deadline.index
+        cdef double key = at
+        if self.firing and key <= self.firing_until:
+            # Else what sets itself again without delay would be fired for ever.
+            key = self.postponed = nextafter(self.firing_until, INFINITY)
         if index >= 0:
             deadline.at = at
-            if at < self.heap[index].key:
-                self.heap[index].key = at
+            if key < self.heap[index].key:
+                self.heap[index].key = key
                 self.sift_up(index)
             return 0
         if self.count == self.capacity:
@@ -89,7 +94,7 @@ cdef class Expiry:
                 self.heap, max(self.capacity * 2, 16) * sizeof(Entry))
             self.capacity = max(self.capacity * 2, 16)
         deadline.at = at
-        self.heap[self.count].key = at
+        self.heap[self.count].key = key
         self.put(self.count, deadline)
         self.count += 1
         self.sift_up(self.count - 1)
@@ -113,32 +118,36 @@ cdef class Expiry:
             self.heap = NULL
             self.capacity = 0
 
-    cdef Py_ssize_t fire(self, Py_ssize_t limit) except -1:
-        """Tell the sinks of at most ``limit`` passed deadlines."""
-        cdef double now = self.now()
+    cdef Py_ssize_t fire(self, double now, Py_ssize_t limit) except -1:
+        """Tell the sinks of at most ``limit`` deadlines that passed by ``now``."""
         cdef Py_ssize_t fired = 0
         cdef Deadline* deadline
         cdef DeadlineSink sink
-        while self.count > 0 and self.heap[0].key <= now and fired < limit:
-            deadline = self.heap[0].deadline
-            if deadline.at > now:
-                self.heap[0].key = deadline.at
-                self.sift_down(0)
-                continue
-            self.drop(deadline)
-            fired += 1
-            sink = <DeadlineSink>deadline.sink_borrowed   # alive while it is told
-            sink.expired(deadline)
+        cdef bint nested = self.firing
+        # What was postponed is due now, even by a clock that has not moved.
+        cdef double until = max(now, self.postponed)
+        self.firing = True
+        self.firing_until = until
+        try:
+            while self.count > 0 and self.heap[0].key <= until and fired < limit:
+                deadline = self.heap[0].deadline
+                if deadline.at > now:
+                    self.heap[0].key = deadline.at
+                    self.sift_down(0)
+                    continue
+                self.drop(deadline)
+                fired += 1
+                sink = <DeadlineSink>deadline.sink_borrowed   # alive while it is told
+                sink.expired(deadline)
+        finally:
+            self.firing = nested
         return fired
 
     def _on_timer(self):
-        cdef Py_ssize_t fired
         self.handle = None
-        self.firing = True
         try:
-            fired = self.fire(FIRED_PER_TICK)
+            self.fire(self.now(), FIRED_PER_TICK)
         finally:
-            self.firing = False
             self.arm()
 
     cdef int arm(self) except -1:
@@ -206,6 +215,8 @@ cdef class Timer(DeadlineSink):
             self.expiry.drop(&self.deadline)
 
     def start(self, double delay):
+        if delay != delay:
+            raise ValueError("delay must be a number of seconds, not nan")
         self.expiry.set(&self.deadline, self.expiry.now() + delay)
         self.expiry.arm()
 

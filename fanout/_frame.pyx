@@ -93,9 +93,9 @@ cdef bint write_publication(Writer* out, Message message) except -1:
     if message.offset:
         write_literal(out, b',"offset":')
         write_number(out, message.offset)
-    if message.tags:
+    if message.own_tags:
         write_literal(out, b',"tags":{')
-        for key, value in message.tags.items():
+        for key, value in message.own_tags.items():
             if not first:
                 write_literal(out, b",")
             first = False

@@ -73,6 +73,8 @@ cdef class Subscriber:
     cdef uint8_t encoding
     cdef bint marked                    # is in the hub's backlog
 
+    cdef void leave_all(self) noexcept
+
 
 cdef class Hub:
     cdef Table table
@@ -101,6 +103,7 @@ cdef class Hub:
     cdef uint64_t ticks
 
     cdef int check_thread(self) except -1
+    cdef int check_subscriber(self, Subscriber subscriber) except -1
     cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery, list frames) except -1
     cdef Py_ssize_t announce(self, str channel, info, str method) except -1
     cdef int reserve(self, Kind kind, Py_ssize_t more) except -1

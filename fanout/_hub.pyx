@@ -55,8 +55,15 @@ cdef class Subscriber:
 
     def __dealloc__(self):
         check(not self.marked)      # the backlog owns a reference
+        self.leave_all()
+
+    cdef void leave_all(self) noexcept:
+        """For ``__dealloc__``, before anything else is freed: that may run Python."""
         if self.hub is not None and self.memberships.count > 0:
-            self.hub.abandon(self)
+            try:
+                self.hub.abandon(self)
+            except Exception as error:
+                self.hub.report("leaving the channels of a freed subscriber failed", error)
 
     @property
     def num_channels(self):
@@ -92,11 +99,9 @@ cdef class Hub:
 
     def subscribe(self, Subscriber subscriber not None, str channel not None, int flags=0,
                   int slow=0):
-        self.check_thread()
-        if not SLOW_DISCONNECT <= slow <= SLOW_KEEP_LATEST:
+        self.check_subscriber(subscriber)
+        if not 0 <= slow <= <int>SLOW_KEEP_LATEST:
             raise ValueError(f"slow must be 0, 1 or 2, not {slow!r}")
-        if subscriber.hub is not self:
-            raise ValueError("the subscriber belongs to another hub")
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         cdef uint32_t item, capacity
         cdef Entry* entry
@@ -142,7 +147,7 @@ cdef class Hub:
         return bool(first)
 
     def unsubscribe(self, Subscriber subscriber not None, str channel not None):
-        self.check_thread()
+        self.check_subscriber(subscriber)
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         cdef uint32_t item
         if record == NULL:
@@ -153,7 +158,7 @@ cdef class Hub:
         return bool(self.leave(subscriber, item))
 
     def remove(self, Subscriber subscriber not None):
-        self.check_thread()
+        self.check_subscriber(subscriber)
         cdef list emptied = []
         cdef Channel* record
         cdef uint32_t item
@@ -166,11 +171,13 @@ cdef class Hub:
         return emptied
 
     def is_subscribed(self, Subscriber subscriber not None, str channel not None):
+        self.check_subscriber(subscriber)
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         return record != NULL and (
             memberships_find(&subscriber.memberships, record) != NOT_A_MEMBER)
 
     def subscriptions(self, Subscriber subscriber not None):
+        self.check_subscriber(subscriber)
         cdef uint32_t item
         cdef list names = []
         for item in range(subscriber.memberships.count):
@@ -179,10 +186,12 @@ cdef class Hub:
         return names
 
     def num_subscribers(self, str channel not None):
+        self.check_thread()
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         return record.count if record != NULL else 0
 
     def channels(self):
+        self.check_thread()
         cdef Cursor cursor
         cdef Record* record
         cdef list names = []
@@ -245,6 +254,7 @@ cdef class Hub:
         self.settle(KIND_QUEUE)
 
     def stats(self):
+        self.check_thread()
         return HubStats(
             num_channels=self.table.count,
             num_subscriptions=self.subscriptions_count,
@@ -260,6 +270,12 @@ cdef class Hub:
         if PyThread_get_thread_ident() != self.thread:
             raise RuntimeError(
                 "the hub belongs to its loop's thread; from another one use publish_threadsafe")
+        return 0
+
+    cdef int check_subscriber(self, Subscriber subscriber) except -1:
+        self.check_thread()
+        if subscriber.hub is not self:
+            raise ValueError("the subscriber belongs to another hub")
         return 0
 
     cdef Py_ssize_t announce(self, str channel, info, str method) except -1:
@@ -392,7 +408,7 @@ cdef class Hub:
         return 0
 
     cdef int schedule(self) except -1:
-        if not self.scheduled and (
+        if not self.scheduled and self.loop is not None and (
             self.backlogs[<int>KIND_OUTBOX].count or self.backlogs[<int>KIND_QUEUE].count
         ):
             self.loop.call_soon(self._on_tick)
@@ -478,17 +494,19 @@ cdef class Hub:
     cdef int abandon(self, Subscriber subscriber) except -1:
         """A subscriber is being freed: leave its channels.
 
-        The garbage collector may do this in any thread.
+        The garbage collector may do this in any thread, and it may have
+        cleared the hub already when that is garbage too: then nobody is told.
         """
         cdef Channel* channel
-        cdef bint scheduled = len(self.vacated) > 0
+        cdef bint dying = self.loop is None or self.vacated is None
+        cdef bint scheduled = not dying and len(self.vacated) > 0
         while subscriber.memberships.count > 0:
             channel = <Channel*>subscriber.memberships.items[
                 subscriber.memberships.count - 1].channel
-            if channel.count == 1:
+            if channel.count == 1 and not dying:
                 self.vacated.append(<object>channel.record.name_owned)
             self.leave(subscriber, subscriber.memberships.count - 1)
-        if self.vacated and not scheduled and not self.loop.is_closed():
+        if not dying and self.vacated and not scheduled and not self.loop.is_closed():
             if PyThread_get_thread_ident() == self.thread:
                 self.loop.call_soon(self._on_tick)
             else:
@@ -504,5 +522,6 @@ cdef class Hub:
         return 0
 
     cdef int report(self, str what, error) except -1:
-        self.loop.call_exception_handler({"message": what, "exception": error})
+        if self.loop is not None:       # else the hub is garbage
+            self.loop.call_exception_handler({"message": what, "exception": error})
         return 0

@@ -14,6 +14,6 @@ cdef class Message:
     cdef readonly str client
     cdef readonly object info
     cdef readonly uint64_t offset
-    cdef readonly dict tags
+    cdef dict own_tags          # handed out as copies: a message is shared
 
     cdef Message placed(self, uint64_t offset)

@@ -61,8 +61,7 @@ cdef class Message:
             self.given_uid = uid
         else:
             raise TypeError(f"uid must be a str or None, not {type(uid).__name__}")
-        if offset < 0:
-            raise ValueError(f"offset must not be negative, not {offset!r}")
+        check_offset(offset)
         self.timestamp = now() if timestamp is None else timestamp
         self.channel = channel
         self.data = data
@@ -70,7 +69,7 @@ cdef class Message:
         self.info = info
         self.offset = offset
         if tags is not None:
-            self.tags = checked_tags(tags)
+            self.own_tags = checked_tags(tags)
 
     @property
     def uid(self):
@@ -78,9 +77,12 @@ cdef class Message:
             return self.given_uid
         return uid_text(self.number)
 
+    @property
+    def tags(self):
+        return None if self.own_tags is None else dict(self.own_tags)
+
     def at(self, offset):
-        if offset < 0:
-            raise ValueError(f"offset must not be negative, not {offset!r}")
+        check_offset(offset)
         return self.placed(offset)
 
     cdef Message placed(self, uint64_t offset):
@@ -93,7 +95,7 @@ cdef class Message:
         copy.client = self.client
         copy.info = self.info
         copy.offset = offset
-        copy.tags = self.tags
+        copy.own_tags = self.own_tags
         return copy
 
     def __eq__(self, other):
@@ -108,7 +110,7 @@ cdef class Message:
             and self.timestamp == that.timestamp
             and self.client == that.client
             and self.info == that.info
-            and self.tags == that.tags
+            and self.own_tags == that.own_tags
         )
 
     def __hash__(self):
@@ -118,12 +120,20 @@ cdef class Message:
         return (
             f"Message(channel={self.channel!r}, data={self.data!r}, uid={self.uid!r}, "
             f"timestamp={self.timestamp!r}, client={self.client!r}, info={self.info!r}, "
-            f"offset={self.offset!r}, tags={self.tags!r})"
+            f"offset={self.offset!r}, tags={self.own_tags!r})"
         )
 
     def __reduce__(self):
         return (_rebuilt, (self.channel, self.data, self.uid, self.timestamp,
-                           self.client, self.info, self.offset, self.tags))
+                           self.client, self.info, self.offset, self.own_tags))
+
+
+cdef int check_offset(offset) except -1:
+    if type(offset) is not int:
+        raise TypeError(f"offset must be an int, not {offset!r}")
+    if not 0 <= offset < 1 << 64:
+        raise ValueError(f"offset must be between 0 and 2**64 - 1, not {offset!r}")
+    return 0
 
 
 def _rebuilt(channel, data, uid, timestamp, client, info, offset, tags):

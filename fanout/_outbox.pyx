@@ -70,6 +70,7 @@ cdef class Outbox(Subscriber):
             self.fd = socket.fileno()
 
     def __dealloc__(self):
+        self.leave_all()
         self.drop_all()
 
     def write(self, bytes frame not None):

@@ -19,7 +19,8 @@ cdef struct Stream:
     char epoch[EPOCH_LENGTH]
     uint64_t top            # offset of the newest message ever stored
     double messages_end     # when the messages expire
-    double meta_end         # when offset and epoch do; not before the messages
+    double meta_lifetime    # seconds; of the last publish that said it
+    double meta_end         # when offset and epoch do; behind the messages
     Deadline deadline       # the next of the two
 
 
@@ -31,7 +32,7 @@ cdef class HistoryStore(DeadlineSink):
 
     cdef Stream* find(self, str channel, double now) except? NULL
     cdef Stream* find_or_create(self, str channel, double now) except NULL
-    cdef int touch(self, Stream* stream, double now, double meta_lifetime) except -1
+    cdef int touch(self, Stream* stream, double now) except -1
     cdef int remove_stream(self, Stream* stream) except -1
     cdef int drop_messages(self, Stream* stream) except -1
     cdef int reserve(self, Stream* stream, uint32_t size) except -1

@@ -89,7 +89,8 @@ cdef class HistoryStore(DeadlineSink):
         stream.top += 1
         self.messages += 1
         stream.messages_end = now + lifetime
-        self.touch(stream, now, meta_lifetime)
+        stream.meta_lifetime = meta_lifetime if meta_lifetime > 0.0 else self.meta_lifetime
+        self.touch(stream, now)
         self.expiry.arm()
         return stored
 
@@ -118,7 +119,7 @@ cdef class HistoryStore(DeadlineSink):
         cdef uint64_t oldest = stream.top - stream.count + 1
         cdef uint64_t low = oldest          # offsets [low, high) are asked for
         cdef uint64_t high = stream.top + 1
-        self.touch(stream, now, 0.0)
+        self.touch(stream, now)
         if since is not None:
             if offset > stream.top or (
                 epoch and epoch != stream.epoch[:EPOCH_LENGTH].decode("ascii")
@@ -149,7 +150,7 @@ cdef class HistoryStore(DeadlineSink):
     def position(self, str channel not None):
         cdef double now = self.expiry.now()
         cdef Stream* stream = self.find_or_create(channel, now)
-        self.touch(stream, now, 0.0)
+        self.touch(stream, now)
         position = self.position_of(stream)
         self.expiry.arm()
         return position
@@ -204,6 +205,7 @@ cdef class HistoryStore(DeadlineSink):
         stream.capacity = stream.first = stream.count = 0
         stream.top = 0
         stream.messages_end = 0.0
+        stream.meta_lifetime = self.meta_lifetime
         stream.meta_end = now + self.meta_lifetime
         for at in range(EPOCH_LENGTH):
             stream.epoch[at] = <char>(ord(b"a") + <unsigned char>noise[at] % 26)
@@ -221,18 +223,16 @@ cdef class HistoryStore(DeadlineSink):
             raise
         return stream
 
-    cdef int touch(self, Stream* stream, double now, double meta_lifetime) except -1:
+    cdef int touch(self, Stream* stream, double now) except -1:
         """Renew the life of offset and epoch, and set the next deadline.
 
         Runs no Python; the caller arms the expiry when it is done with the stream.
         """
-        if meta_lifetime <= 0.0:
-            meta_lifetime = self.meta_lifetime
-        stream.meta_end = max(stream.meta_end, now + meta_lifetime)
         if stream.count > 0:
-            stream.meta_end = max(stream.meta_end, stream.messages_end)
+            stream.meta_end = stream.messages_end + stream.meta_lifetime
             self.expiry.set(&stream.deadline, stream.messages_end)
         else:
+            stream.meta_end = now + stream.meta_lifetime
             self.expiry.set(&stream.deadline, stream.meta_end)
         return 0
 
@@ -286,7 +286,7 @@ cdef class HistoryStore(DeadlineSink):
 
     cdef int expired(self, Deadline* deadline) except -1:
         cdef Stream* stream = <Stream*>deadline.record
-        if stream.meta_end <= deadline.at:
+        if stream.meta_end <= self.expiry.firing_until:     # both, when the clock jumped
             return self.remove_stream(stream)
         return self.drop_messages(stream)
 

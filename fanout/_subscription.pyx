@@ -52,6 +52,7 @@ cdef class LocalQueue(Subscriber):
 
     def __dealloc__(self):
         cdef uint32_t index
+        self.leave_all()
         for index in range(self.count):
             disown(self.slots[(<uint64_t>self.first + index) % self.capacity])
         release(self.slots)

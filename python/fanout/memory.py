@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 from fanout._awaitable import Ready
@@ -104,23 +105,24 @@ class MemoryEngine:
                 if stored is not None:
                     message = stored
                     position = Ready(self._history.position(channel))
-        try:
-            events.on_message(channel, message)
-        except Exception as error:
-            return Ready(error=error)
+        if channel in self._wanted:
+            try:
+                events.on_message(channel, message)
+            except Exception as error:
+                return Ready(error=error)
         return position
 
     def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
         events = self._running(channel)
         if not isinstance(message, JoinMessage):
             raise TypeError(f"message must be a JoinMessage, not {type(message).__name__}")
-        return _told(events.on_join, channel, message)
+        return _told(events.on_join, channel, message) if channel in self._wanted else _DONE
 
     def publish_leave(self, channel: str, message: LeaveMessage) -> Awaitable[None]:
         events = self._running(channel)
         if not isinstance(message, LeaveMessage):
             raise TypeError(f"message must be a LeaveMessage, not {type(message).__name__}")
-        return _told(events.on_leave, channel, message)
+        return _told(events.on_leave, channel, message) if channel in self._wanted else _DONE
 
     def publish_control(self, message: ControlMessage) -> Awaitable[None]:
         events = self._running()
@@ -172,7 +174,7 @@ class MemoryEngine:
             raise TypeError(f"limit must be an int, not {limit!r}")
         if limit < 0:
             raise ValueError(f"limit must not be negative, not {limit!r}")
-        return self._history.newest(channel, limit)
+        return self._history.newest(channel, min(limit, sys.maxsize))
 
     async def history_stream(
         self,
@@ -185,15 +187,19 @@ class MemoryEngine:
         if since is not None and not isinstance(since, StreamPosition):
             raise TypeError(
                 f"since must be a StreamPosition or None, not {type(since).__name__}")
-        if since is not None and not 0 <= since.offset < 1 << 64:
-            raise ValueError(f"since.offset must be between 0 and 2**64 - 1, not {since.offset!r}")
+        if since is not None:
+            if not (isinstance(since.offset, int) and isinstance(since.epoch, str)):
+                raise TypeError(f"since must have an int and a str, not {since!r}")
+            if not 0 <= since.offset < 1 << 64:
+                raise ValueError(
+                    f"since.offset must be between 0 and 2**64 - 1, not {since.offset!r}")
         if limit is None:
             return self._history.read(channel, since, -1, reverse)
         if not isinstance(limit, int) or isinstance(limit, bool):
             raise TypeError(f"limit must be an int or None, not {limit!r}")
         if limit < 0:
             raise ValueError(f"limit must not be negative, not {limit!r}")
-        return self._history.read(channel, since, limit, reverse)
+        return self._history.read(channel, since, min(limit, sys.maxsize), reverse)
 
     async def remove_history(self, channel: str) -> None:
         self._running(channel)
