@@ -58,8 +58,8 @@ BATCH = 1_000
 class Plan:
     connections: tuple[int, ...] = (100, 300, 1_000, 3_000, 10_000)
     channels: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
-    passes: int = 5
-    deliveries: int = 30_000
+    passes: int = 7
+    deliveries: int = 50_000
     """Of one run on the wire, about."""
     runs: int = 50
     quick: bool = False

@@ -309,15 +309,15 @@ class SocketIOContender(Contender):
 def compiled() -> HubContender:
     from fanout import _hub, _subscription
 
-    return HubContender("fanout", "fanout Hub", _hub, _subscription)
+    return HubContender("fanout", "fanout core", _hub, _subscription)
 
 
 def reference() -> HubContender:
     from tests.model import reference as model
 
     return HubContender(
-        "reference", "plain Python (dicts and deques)", model, model,
-        "the core's model in tests/model, method for method",
+        "reference", "plain Python", model, model,
+        "the core's model, method for method, in dicts and deques (tests/model)",
     )
 
 
