@@ -192,6 +192,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._peer_closed = True        # what follows cannot be read
             if not self._closing:
                 self._session.on_broken(error.code, error.reason)
+                self._end_writing()
 
     def eof_received(self) -> None:
         pass        # None: the transport closes itself
@@ -239,6 +240,17 @@ class WebSocketConnection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def _end_writing(self) -> None:
+        """Send the end of the stream behind our close frame.
+
+        The peer's answer cannot be read any more; without this it would wait
+        for us as long as we wait for it.
+        """
+        self._endpoint.flush()
+        transport = self._transport
+        if transport is not None and self.outbox.queued_bytes == 0 and transport.can_write_eof():
+            transport.write_eof()
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
         if opcode == CLOSE:
