@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from typing import Any
 
@@ -181,6 +182,7 @@ class Fan(RuleBasedStateMachine):
             if number in side.readers:
                 side.stop_reading(number)
             del side.queues[number]
+            gc.collect()        # an error that a read raised may hold it in a cycle
             side.tick()
 
     # -- messages
