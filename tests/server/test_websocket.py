@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 from fanout import ChannelOptions, Node, SlowPolicy
 from fanout.client import Client
 from fanout.codes import Disconnect
-from fanout.server import websocket
+from fanout.server import app, websocket
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer
 from tests.server.running import InProcess, Settings, get, serving
@@ -281,6 +281,16 @@ async def test_half_a_handshake(server: InProcess, size: int) -> None:
     async with await server.client() as peer:
         assert await peer.error(rpc={}) == (108, "not available")
     await all_gone(server)
+
+
+@pytest.mark.parametrize("size", [0, 20, -1])
+async def test_a_handshake_that_never_ends(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "HTTP_TIMEOUT", 0.1)
+    async with serving(OPEN) as server, await server.client() as peer, raw(server) as connection:
+        await connection.send(handshake()[:size])
+        assert await connection.rest() == b""
+        # The time limit is that of HTTP alone.
+        assert await peer.error(rpc={}) == (108, "not available")
 
 
 @pytest.mark.parametrize("garbage", [

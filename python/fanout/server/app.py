@@ -26,6 +26,7 @@ __all__ = ["Server", "serve"]
 
 UNLIMITED = 1 << 31
 BACKLOG = 4096          # connections that the kernel holds for us in a storm
+HTTP_TIMEOUT = 10.0     # seconds for the head of a request, and between two requests
 _DEMO_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _DEMO_HEADERS = {
     "Content-Security-Policy":
@@ -77,7 +78,8 @@ class Server:
             self._permissions.may_come_from,
         )
         self._runner = web.AppRunner(
-            _application(self._endpoint, self._demo), access_log=None, handle_signals=False)
+            _application(self._endpoint, self._demo), access_log=None, handle_signals=False,
+            keepalive_timeout=HTTP_TIMEOUT)
         await self._runner.setup()
         self._site = web.TCPSite(
             self._runner, config.http_server.address or None, config.http_server.port,
