@@ -25,5 +25,6 @@ cdef inline Buffer* buffer_take(Buffer* buffer) noexcept:
 
 
 cdef Buffer* buffer_from(bytes frame) except NULL
-cdef int buffer_extend(Buffer* buffer, bytes frame) except -1
+cdef int buffer_reserve(Buffer* buffer, bytes frame) except -1
+cdef void buffer_extend(Buffer* buffer, bytes frame) noexcept
 cdef void buffer_give_back(Buffer* buffer) noexcept

@@ -7,6 +7,10 @@ from libc.string cimport memcpy
 from fanout._memory cimport allocate, check, disown, own, release, resize
 
 
+cdef enum:
+    SMALLEST = 64           # bytes added to what is asked for: a capacity is never 0
+
+
 cdef Buffer* buffer_from(bytes frame) except NULL:
     """A buffer of one frame, with one reference; the bytes are not copied."""
     cdef Buffer* buffer = <Buffer*>allocate(sizeof(Buffer))
@@ -20,10 +24,10 @@ cdef Buffer* buffer_from(bytes frame) except NULL:
     return buffer
 
 
-cdef int buffer_extend(Buffer* buffer, bytes frame) except -1:
-    """Add a frame behind the others; on an error nothing has changed."""
-    cdef size_t size = PyBytes_GET_SIZE(frame)
-    cdef size_t capacity = (buffer.size + size) * 2
+cdef int buffer_reserve(Buffer* buffer, bytes frame) except -1:
+    """Make room for one more frame, so that adding it cannot fail."""
+    cdef size_t size = buffer.size + PyBytes_GET_SIZE(frame)
+    cdef size_t capacity = size * 2 + SMALLEST
     cdef char* data
     if buffer.capacity == 0:
         data = <char*>allocate(capacity)
@@ -32,13 +36,19 @@ cdef int buffer_extend(Buffer* buffer, bytes frame) except -1:
         buffer.capacity = capacity
         disown(buffer.bytes_owned)      # bytes: runs no Python
         buffer.bytes_owned = NULL
-    elif buffer.size + size > buffer.capacity:
+    elif size > buffer.capacity:
         buffer.data = <char*>resize(buffer.data, capacity)
         buffer.capacity = capacity
+    return 0
+
+
+cdef void buffer_extend(Buffer* buffer, bytes frame) noexcept:
+    """Add a frame behind the others; the caller has reserved room."""
+    cdef size_t size = PyBytes_GET_SIZE(frame)
+    check(buffer.size + size <= buffer.capacity)
     memcpy(buffer.data + buffer.size, PyBytes_AS_STRING(frame), size)
     buffer.size += size
     buffer.frames += 1
-    return 0
 
 
 cdef void buffer_give_back(Buffer* buffer) noexcept:

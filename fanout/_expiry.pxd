@@ -32,6 +32,7 @@ cdef class Expiry:
     cdef double postponed       # key of what was set meanwhile, without delay
 
     cdef double now(self) except? -1.0
+    cdef int reserve(self) except -1
     cdef int set(self, Deadline* deadline, double at) except -1
     cdef void drop(self, Deadline* deadline) noexcept
     cdef Py_ssize_t fire(self, double now, Py_ssize_t limit) except -1

@@ -72,6 +72,14 @@ cdef class Expiry:
         clock_gettime(CLOCK_MONOTONIC, &time)
         return <double>time.tv_sec + <double>time.tv_nsec * 1e-9
 
+    cdef int reserve(self) except -1:
+        """Make room for one more deadline, so that setting it cannot fail."""
+        cdef Py_ssize_t capacity = max(self.capacity * 2, 16)
+        if self.count == self.capacity:
+            self.heap = <Entry*>resize(self.heap, capacity * sizeof(Entry))
+            self.capacity = capacity
+        return 0
+
     cdef int set(self, Deadline* deadline, double at) except -1:
         """Let a deadline pass at ``at`` instead of whenever it was set to.
 
@@ -89,10 +97,7 @@ cdef class Expiry:
                 self.heap[index].key = key
                 self.sift_up(index)
             return 0
-        if self.count == self.capacity:
-            self.heap = <Entry*>resize(
-                self.heap, max(self.capacity * 2, 16) * sizeof(Entry))
-            self.capacity = max(self.capacity * 2, 16)
+        self.reserve()
         deadline.at = at
         self.heap[self.count].key = key
         self.put(self.count, deadline)

@@ -91,6 +91,8 @@ cdef class Hub:
     cdef Py_ssize_t trash_capacity
     cdef Run run
     cdef bint run_may_open              # nobody in the walk wants more than the buffer
+    cdef char* arena                    # where buffers of one tick are joined; see Outbox
+    cdef size_t arena_size
     cdef Py_ssize_t unsent              # bytes broadcast since the outboxes were settled
     cdef readonly Py_ssize_t turn_size  # broadcasts since the last end of a tick
 

@@ -10,19 +10,27 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.string cimport memset
 
-from fanout._buffer cimport Buffer, buffer_extend, buffer_from, buffer_give_back, buffer_take
-from fanout._membership cimport (
-    NOT_A_MEMBER, memberships_add, memberships_find, memberships_init, memberships_remove,
-    memberships_reserve,
+from fanout._buffer cimport (
+    Buffer, buffer_extend, buffer_from, buffer_give_back, buffer_reserve, buffer_take,
 )
-from fanout._memory cimport allocate, check, disown, own, release, resize
+from fanout._membership cimport (
+    NOT_A_MEMBER, memberships_add, memberships_find, memberships_free, memberships_init,
+    memberships_remove, memberships_reserve,
+)
+from fanout._memory cimport (
+    allocate, check, disown, own, release, resize, try_allocate, try_resize,
+)
 from fanout._message cimport Message
 from fanout._table cimport (
-    Cursor, Record, table_find, table_init, table_insert, table_next, table_remove,
+    Cursor, Record, table_find, table_free, table_init, table_insert, table_next, table_remove,
+    table_reserve,
 )
 
 from fanout.types import HubStats
 
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject*)
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() nogil
@@ -56,6 +64,7 @@ cdef class Subscriber:
     def __dealloc__(self):
         check(not self.marked)      # the backlog owns a reference
         self.leave_all()
+        memberships_free(&self.memberships)
 
     cdef void leave_all(self) noexcept:
         """For ``__dealloc__``, before anything else is freed: that may run Python."""
@@ -70,7 +79,21 @@ cdef class Subscriber:
         return self.memberships.count
 
 
+cdef Channel* new_channel(uint64_t serial) except NULL:
+    """A channel with room for one subscriber, in no table yet."""
+    cdef Channel* channel = <Channel*>allocate(sizeof(Channel))
+    memset(channel, 0, sizeof(Channel))
+    channel.serial = serial
+    channel.entries = <Entry*>try_allocate(sizeof(Entry))
+    if channel.entries == NULL:
+        release(channel)
+        raise MemoryError()
+    channel.capacity = 1
+    return channel
+
+
 @cython.final
+@cython.no_gc_clear     # subscribers that die with it leave it first
 cdef class Hub:
     def __cinit__(self, loop, on_vacated=None):
         table_init(&self.table)
@@ -81,15 +104,23 @@ cdef class Hub:
         self.thread = PyThread_get_thread_ident()
         self.next_serial = 1
 
+    def __del__(self):
+        # When the collector found the hub, it calls this before it clears
+        # anything; on_vacated may be among the next that it clears, and a
+        # function without its globals crashes when it is called.
+        self.on_vacated = None
+
     def __dealloc__(self):
         # Every subscriber owns a reference to the hub until it has left.
-        check(self.table.count == 0)
+        check(self.table.count == 0 and self.trash_count == 0)
+        table_free(&self.table)
         cdef int kind
         for kind in range(<int>KINDS):
             check(self.backlogs[kind].count == 0)
             release(self.backlogs[kind].items)
         self.drop_run()
         release(self.trash)
+        release(self.arena)
 
     def add_encoder(self, encoder):
         if len(self.encoders) == MAX_ENCODINGS:
@@ -113,25 +144,15 @@ cdef class Hub:
                 return False
         memberships_reserve(&subscriber.memberships)
         if first:
-            record = <Channel*>allocate(sizeof(Channel))
-            memset(record, 0, sizeof(Channel))
-            record.serial = self.next_serial
-            try:
-                table_insert(&self.table, &record.record, channel)
-            except:
-                release(record)
-                raise
+            table_reserve(&self.table)
+            record = new_channel(self.next_serial)
             self.next_serial += 1
-        if record.count == record.capacity:
+            table_insert(&self.table, &record.record, channel)
+        elif record.count == record.capacity:
             capacity = record.capacity + (record.capacity >> 1) + 1
-            try:
-                record.entries = <Entry*>resize(record.entries, capacity * sizeof(Entry))
-            except:
-                if first:
-                    table_remove(&self.table, &record.record)
-                    release(record)
-                raise
+            record.entries = <Entry*>resize(record.entries, capacity * sizeof(Entry))
             record.capacity = capacity
+        # Nothing fails from here on.
         seal_run(self)
         entry = &record.entries[record.count]
         entry.subscriber_borrowed = <PyObject*>subscriber
@@ -298,6 +319,9 @@ cdef class Hub:
         memset(&delivery, 0, sizeof(Delivery))
         delivery.flags = WANTS_JOIN_LEAVE
         delivery.serial = record.serial
+        # A join does not replace the latest message, but it disconnects nobody
+        # from a channel that would rather lose something.
+        delivery.slow = SLOW_DISCONNECT if record.slow == SLOW_DISCONNECT else SLOW_DROP_OLDEST
         return self.deliver(record, &delivery, frames)
 
     cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery, list frames) except -1:
@@ -319,7 +343,12 @@ cdef class Hub:
             self.run_may_open = frames is not None
             for at in range(channel.count):
                 entry = &channel.entries[at]
-                if entry.flags & delivery.flags == delivery.flags:
+                # One whose last reference is gone, and whose weak references
+                # are told so now, is still here; a backlog must not own it.
+                if (
+                    entry.flags & delivery.flags == delivery.flags
+                    and Py_REFCNT(entry.subscriber_borrowed) > 0
+                ):
                     reached += receivers[entry.kind](self, entry, delivery)
             if self.run_may_open and delivery.flags == 0 and delivery.slow == SLOW_DISCONNECT:
                 self.open_run(delivery, reached)
@@ -328,8 +357,10 @@ cdef class Hub:
                 if delivery.buffers[encoding] != NULL:
                     buffer_give_back(delivery.buffers[encoding])
         self.delivered += reached
-        self.schedule()
-        self.empty_trash()      # last: it may run Python
+        try:
+            self.schedule()
+        finally:
+            self.empty_trash()      # last: it may run Python
         return reached
 
     cdef int make_buffers(self, Delivery* delivery, list frames) except -1:
@@ -354,15 +385,15 @@ cdef class Hub:
     cdef Py_ssize_t continue_run(self, list frames) except -1:
         """Queue one more message to all that the run's first one reached."""
         cdef int encoding
-        try:
-            for encoding in range(len(frames)):
+        cdef bytes frame
+        for encoding in range(len(frames)):
+            if frames[encoding] is not None:
+                buffer_reserve(self.run.buffers[encoding], checked_frame(frames[encoding]))
+        for encoding in range(len(frames)):
+            if frames[encoding] is not None:
                 frame = frames[encoding]
-                if frame is not None:
-                    buffer_extend(self.run.buffers[encoding], checked_frame(frame))
-                    self.unsent += len(<bytes>frame)
-        except:
-            seal_run(self)
-            raise
+                buffer_extend(self.run.buffers[encoding], frame)
+                self.unsent += len(frame)
         self.delivered += self.run.reached
         return self.run.reached
 
@@ -374,13 +405,17 @@ cdef class Hub:
         memset(&self.run, 0, sizeof(Run))
 
     cdef int tell_unencodable(self, str channel, list encodings) except -1:
+        cdef list outboxes = []     # before the look-up: it may start the collector
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         cdef uint32_t at
-        cdef list outboxes = []
         if record == NULL:
             return 0
         for at in range(record.count):
-            if record.entries[at].kind == KIND_OUTBOX and record.entries[at].encoding in encodings:
+            if (
+                record.entries[at].kind == KIND_OUTBOX
+                and record.entries[at].encoding in encodings
+                and Py_REFCNT(record.entries[at].subscriber_borrowed) > 0
+            ):
                 outboxes.append(<object>record.entries[at].subscriber_borrowed)
         for outbox in outboxes:
             try:
@@ -427,7 +462,12 @@ cdef class Hub:
                 self.on_vacated([name for name in vacated if not self.num_subscribers(name)])
 
     cdef int settle(self, Kind kind) except -1:
-        """Settle what is marked. New marks meanwhile go into a new backlog."""
+        """Settle what is marked. New marks meanwhile go into a new backlog.
+
+        The settlers report what fails; only what must end the program (a
+        KeyboardInterrupt in a callback) comes out of them. Then those it kept
+        from being settled are marked again.
+        """
         cdef Backlog taken = self.backlogs[<int>kind]
         cdef Py_ssize_t at
         if kind == KIND_OUTBOX:
@@ -440,8 +480,10 @@ cdef class Hub:
             (<Subscriber>taken.items[at]).marked = False
         try:
             settlers[<int>kind](self, taken.items, taken.count)
-        except Exception as error:
-            self.report("settling subscribers failed", error)
+        except:
+            for at in range(taken.count):
+                self.mark(<Subscriber>taken.items[at])
+            raise
         finally:
             for at in range(taken.count):
                 disown(taken.items[at])
@@ -485,28 +527,32 @@ cdef class Hub:
 
     cdef void shrink(self, Channel* channel) noexcept:
         cdef uint32_t capacity = channel.count * 2
-        try:
-            channel.entries = <Entry*>resize(channel.entries, capacity * sizeof(Entry))
+        cdef Entry* entries = <Entry*>try_resize(channel.entries, capacity * sizeof(Entry))
+        if entries != NULL:     # else it stays larger than needed
+            channel.entries = entries
             channel.capacity = capacity
-        except MemoryError:
-            pass            # an array larger than needed is still right
 
     cdef int abandon(self, Subscriber subscriber) except -1:
         """A subscriber is being freed: leave its channels.
 
-        The garbage collector may do this in any thread, and it may have
-        cleared the hub already when that is garbage too: then nobody is told.
+        The garbage collector may do this in any thread.
         """
         cdef Channel* channel
-        cdef bint dying = self.loop is None or self.vacated is None
-        cdef bint scheduled = not dying and len(self.vacated) > 0
+        cdef str name
+        cdef bint scheduled = len(self.vacated) > 0
         while subscriber.memberships.count > 0:
             channel = <Channel*>subscriber.memberships.items[
                 subscriber.memberships.count - 1].channel
-            if channel.count == 1 and not dying:
-                self.vacated.append(<object>channel.record.name_owned)
-            self.leave(subscriber, subscriber.memberships.count - 1)
-        if not dying and self.vacated and not scheduled and not self.loop.is_closed():
+            name = <str>channel.record.name_owned
+            if self.leave(subscriber, subscriber.memberships.count - 1):
+                try:
+                    self.vacated.append(name)
+                except MemoryError:
+                    pass        # leaving the rest matters more than telling
+        if (
+            self.vacated and not scheduled
+            and self.on_vacated is not None and not self.loop.is_closed()
+        ):
             if PyThread_get_thread_ident() == self.thread:
                 self.loop.call_soon(self._on_tick)
             else:

@@ -2,6 +2,7 @@
 
 live.blocks = 0
 live.references = 0
+live.until_failure = 0
 
 
 def debug_enabled():
@@ -12,3 +13,15 @@ def debug_enabled():
 def counts():
     """Live blocks and references owned by the core; zeros in a release build."""
     return {"blocks": live.blocks, "references": live.references}
+
+
+def fail_after(Py_ssize_t number):
+    """Let the core's allocation with this number from now on fail once; 0: none.
+
+    For tests, in a debug build only: a RuntimeError elsewhere.
+    """
+    if not FANOUT_DEBUG:
+        raise RuntimeError("only a debug build can let an allocation fail")
+    if number < 0:
+        raise ValueError(f"number must not be negative, not {number!r}")
+    live.until_failure = number

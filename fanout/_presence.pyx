@@ -6,7 +6,8 @@ from cpython.object cimport PyObject
 from fanout._expiry cimport Deadline, DeadlineSink, Expiry, deadline_init
 from fanout._memory cimport allocate, disown, own, release
 from fanout._table cimport (
-    Cursor, Record, Table, table_find, table_init, table_insert, table_next, table_remove,
+    Cursor, Record, Table, table_find, table_free, table_init, table_insert, table_next,
+    table_remove, table_reserve,
 )
 
 from fanout.types import ClientInfo, PresenceStats
@@ -25,6 +26,7 @@ cdef class PresenceStore(DeadlineSink):
     def __dealloc__(self):
         if self.expiry is not None:
             self.clear()
+        table_free(&self.rooms)
 
     def add(self, str channel not None, str conn_id not None, info):
         if type(info) is not ClientInfo:
@@ -42,20 +44,19 @@ cdef class PresenceStore(DeadlineSink):
             disown(old_info)        # last: it may run Python
             return
         try:
+            table_reserve(&room.entries)
+            self.expiry.reserve()
             entry = <Presence*>allocate(sizeof(Presence))
         except:
-            self.free_if_empty(room)
+            # Raising may have run the collector, and that removed the room.
+            room = <Room*>table_find(&self.rooms, channel)
+            if room != NULL:
+                self.free_if_empty(room)
             raise
         entry.room = room
         deadline_init(&entry.deadline, self, entry)
-        try:
-            self.expiry.set(&entry.deadline, end)
-            table_insert(&room.entries, &entry.record, conn_id)
-        except:
-            self.expiry.drop(&entry.deadline)
-            release(entry)
-            self.free_if_empty(room)
-            raise
+        table_insert(&room.entries, &entry.record, conn_id)
+        self.expiry.set(&entry.deadline, end)
         own(<PyObject*>info)        # the entry's, until it is replaced or removed
         entry.info_owned = <PyObject*>info
         self.entries += 1
@@ -72,10 +73,10 @@ cdef class PresenceStore(DeadlineSink):
 
     def get(self, str channel not None):
         cdef double now = self.expiry.now()
+        cdef dict found = {}        # before the look-up: it may start the collector
         cdef Room* room = <Room*>table_find(&self.rooms, channel)
         cdef Cursor cursor
         cdef Presence* entry
-        cdef dict found = {}
         if room == NULL:
             return found
         cursor.slot = 0
@@ -91,15 +92,25 @@ cdef class PresenceStore(DeadlineSink):
         return PresenceStats(len(present), len({info.user for info in present.values()}))
 
     def clear(self):
-        cdef Cursor room_cursor, entry_cursor
+        # Removing runs Python, which may change anything: each step looks anew,
+        # from where the one before was. A slot may get the record behind it.
+        cdef Cursor rooms, entries
         cdef Room* room
-        while True:
-            room_cursor.slot = 0
-            room = <Room*>table_next(&self.rooms, &room_cursor)
+        cdef Presence* entry
+        rooms.slot = entries.slot = 0
+        while self.rooms.count > 0:
+            room = <Room*>table_next(&self.rooms, &rooms)
             if room == NULL:
-                return
-            entry_cursor.slot = 0
-            self.remove_entry(<Presence*>table_next(&room.entries, &entry_cursor))
+                rooms.slot = 0
+                continue
+            rooms.slot -= 1
+            entry = <Presence*>table_next(&room.entries, &entries)
+            if entry == NULL:
+                entries.slot = 0
+                self.free_if_empty(room)
+                continue
+            entries.slot -= 1
+            self.remove_entry(entry)
 
     @property
     def num_channels(self):
@@ -113,17 +124,15 @@ cdef class PresenceStore(DeadlineSink):
         cdef Room* room = <Room*>table_find(&self.rooms, channel)
         if room != NULL:
             return room
+        table_reserve(&self.rooms)
         room = <Room*>allocate(sizeof(Room))
         table_init(&room.entries)
-        try:
-            table_insert(&self.rooms, &room.record, channel)
-        except:
-            release(room)
-            raise
+        table_insert(&self.rooms, &room.record, channel)
         return room
 
     cdef void free_if_empty(self, Room* room) noexcept:
         if room.entries.count == 0:
+            table_free(&room.entries)
             table_remove(&self.rooms, &room.record)
             release(room)
 

@@ -11,11 +11,11 @@ cimport cython
 from cpython.object cimport PyObject
 
 from fanout._expiry cimport Deadline, DeadlineSink, Expiry, deadline_init
-from fanout._memory cimport allocate, check, disown, own, release
+from fanout._memory cimport allocate, check, disown, own, release, try_allocate
 from fanout._message cimport Message
 from fanout._table cimport (
     Cursor, Record, Table, table_find, table_free, table_init, table_insert, table_next,
-    table_remove,
+    table_remove, table_reserve,
 )
 
 from fanout.types import HistoryPage, StreamPosition
@@ -56,6 +56,7 @@ cdef class HistoryStore(DeadlineSink):
     def __dealloc__(self):
         if self.expiry is not None:
             self.clear()
+        table_free(&self.table)
 
     def append(self, str channel not None, Message message not None, size, double lifetime,
                double meta_lifetime=0.0, bint only_if_alive=False):
@@ -97,8 +98,8 @@ cdef class HistoryStore(DeadlineSink):
     def newest(self, str channel not None, Py_ssize_t limit):
         if limit < 0:
             raise ValueError(f"limit must not be negative, not {limit!r}")
+        cdef list found = []        # before the look-up: it may start the collector
         cdef Stream* stream = self.find(channel, self.expiry.now())
-        cdef list found = []
         cdef uint32_t index, count
         if stream == NULL:
             return found
@@ -163,11 +164,13 @@ cdef class HistoryStore(DeadlineSink):
     def clear(self):
         cdef Cursor cursor
         cdef Record* record
-        while True:
-            cursor.slot = 0
+        cursor.slot = 0
+        while self.table.count > 0:
             record = table_next(&self.table, &cursor)
             if record == NULL:
-                break
+                cursor.slot = 0
+                continue
+            cursor.slot -= 1        # the slot may get the record behind it
             self.remove_stream(<Stream*>record)
 
     @property
@@ -200,6 +203,12 @@ cdef class HistoryStore(DeadlineSink):
             return stream
         # Not from `random`: a program that seeds it would repeat its epochs.
         noise = os.urandom(EPOCH_LENGTH)
+        table_reserve(&self.table)
+        self.expiry.reserve()
+        # What was dropped, or collected, may have run code that made the stream.
+        stream = <Stream*>table_find(&self.table, channel)
+        if stream != NULL:
+            return stream
         stream = <Stream*>allocate(sizeof(Stream))
         stream.slots = NULL
         stream.capacity = stream.first = stream.count = 0
@@ -210,17 +219,8 @@ cdef class HistoryStore(DeadlineSink):
         for at in range(EPOCH_LENGTH):
             stream.epoch[at] = <char>(ord(b"a") + <unsigned char>noise[at] % 26)
         deadline_init(&stream.deadline, self, stream)
-        try:
-            table_insert(&self.table, &stream.record, channel)
-        except:
-            release(stream)
-            raise
-        try:
-            self.expiry.set(&stream.deadline, stream.meta_end)
-        except:
-            table_remove(&self.table, &stream.record)
-            release(stream)
-            raise
+        table_insert(&self.table, &stream.record, channel)
+        self.expiry.set(&stream.deadline, stream.meta_end)
         return stream
 
     cdef int touch(self, Stream* stream, double now) except -1:
@@ -247,7 +247,11 @@ cdef class HistoryStore(DeadlineSink):
             wanted = size           # lowered: give the memory back
         if wanted == stream.capacity:
             return 0
-        slots = <PyObject**>allocate(wanted * sizeof(PyObject*))
+        slots = <PyObject**>try_allocate(wanted * sizeof(PyObject*))
+        if slots == NULL:
+            if stream.count < stream.capacity:
+                return 0            # stay larger than needed
+            raise MemoryError()
         for index in range(stream.count):
             slots[index] = message_at(stream, index)
         release(stream.slots)
@@ -267,8 +271,10 @@ cdef class HistoryStore(DeadlineSink):
         stream.slots = NULL
         stream.capacity = stream.first = stream.count = 0
         self.messages -= count
-        self.expiry.set(&stream.deadline, stream.meta_end)
-        disown_ring(slots, capacity, first, count)
+        try:
+            self.expiry.set(&stream.deadline, stream.meta_end)
+        finally:
+            disown_ring(slots, capacity, first, count)
         return 0
 
     cdef int remove_stream(self, Stream* stream) except -1:

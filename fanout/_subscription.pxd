@@ -31,6 +31,7 @@ cdef class LocalQueue(Subscriber):
     cdef uint64_t received
     cdef uint64_t wakeups
 
+    cdef int check_reader(self) except -1
     cdef bint grow(self) noexcept
     cdef Message pop(self)
     cdef int wake(self) except -1

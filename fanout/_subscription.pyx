@@ -8,7 +8,7 @@ from fanout._awaitable cimport ready
 from fanout._hub cimport (
     KIND_QUEUE, Delivery, Entry, Hub, Subscriber, mark_reserved, register_kind,
 )
-from fanout._memory cimport allocate, check, disown, own, release
+from fanout._memory cimport disown, own, release, try_allocate
 from fanout._message cimport Message
 
 import inspect
@@ -65,6 +65,7 @@ cdef class LocalQueue(Subscriber):
         return self
 
     def __anext__(self):
+        self.hub.check_thread()
         if self.count > 0:
             return ready(self.pop())    # no turn of the loop for what is here
         return self._next()
@@ -122,9 +123,11 @@ cdef class LocalQueue(Subscriber):
     def num_wakeups(self):
         return self.wakeups
 
-    def check_reader(self):
+    cdef int check_reader(self) except -1:
+        self.hub.check_thread()
         if self.callback is not None:
             raise RuntimeError("a subscription with a callback cannot be read as well")
+        return 0
 
     async def _wait(self):
         """Wait for the end of a tick in which something came."""
@@ -138,18 +141,16 @@ cdef class LocalQueue(Subscriber):
 
     cdef bint grow(self) noexcept:
         """Make room for one more message; False when there is no memory."""
-        cdef uint32_t capacity = min(self.size, max(<uint32_t>4, self.capacity * 2))
-        cdef PyObject** slots
+        cdef uint64_t capacity = min(<uint64_t>self.size, max(4ULL, <uint64_t>self.capacity * 2))
+        cdef PyObject** slots = <PyObject**>try_allocate(capacity * sizeof(PyObject*))
         cdef uint32_t index
-        try:
-            slots = <PyObject**>allocate(capacity * sizeof(PyObject*))
-        except MemoryError:
+        if slots == NULL:
             return False
         for index in range(self.count):
             slots[index] = self.slots[(<uint64_t>self.first + index) % self.capacity]
         release(self.slots)
         self.slots = slots
-        self.capacity = capacity
+        self.capacity = <uint32_t>capacity
         self.first = 0
         return True
 
@@ -182,7 +183,9 @@ cdef class LocalQueue(Subscriber):
             message = self.pop()
             try:
                 self.callback(message)
-            except Exception as error:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:      # a CancelledError is not ours to act on
                 self.hub.report(
                     f"the callback of a subscription to {message.channel!r} failed", error)
         if self.shut and self.count == 0:
@@ -204,7 +207,7 @@ cdef class LocalQueue(Subscriber):
 
 cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcept:
     cdef PyObject* me = entry.subscriber_borrowed
-    cdef uint32_t last
+    cdef uint64_t last
     hub.run_may_open = False        # every message has to come by
     if delivery.message == NULL or (<LocalQueue>me).shut:
         return False
@@ -223,13 +226,15 @@ cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcep
         # message may run Python, so it waits until the walk is over.
         hub.trash[hub.trash_count] = (<LocalQueue>me).slots[(<LocalQueue>me).first]
         hub.trash_count += 1
-        (<LocalQueue>me).first = ((<LocalQueue>me).first + 1) % (<LocalQueue>me).capacity
+        (<LocalQueue>me).first = (
+            (<LocalQueue>me).first + 1 if (<LocalQueue>me).first + 1 < (<LocalQueue>me).capacity
+            else 0)
         (<LocalQueue>me).count -= 1
     elif (<LocalQueue>me).count == (<LocalQueue>me).capacity and not (<LocalQueue>me).grow():
         (<LocalQueue>me).dropped += 1
         hub.dropped += 1
         return False
-    last = (<LocalQueue>me).first + (<LocalQueue>me).count
+    last = <uint64_t>(<LocalQueue>me).first + (<LocalQueue>me).count
     if last >= (<LocalQueue>me).capacity:
         last -= (<LocalQueue>me).capacity
     own(delivery.message)       # the slot's, until it is read or dropped

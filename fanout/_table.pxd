@@ -48,6 +48,7 @@ cdef inline Record* table_next(const Table* table, Cursor* cursor) noexcept:
 
 
 cdef Record* table_find(const Table* table, str name) except? NULL
-cdef int table_insert(Table* table, Record* record, str name) except -1
+cdef int table_reserve(Table* table) except -1
+cdef void table_insert(Table* table, Record* record, str name) noexcept
 cdef void table_remove(Table* table, Record* record) noexcept
 cdef void table_free(Table* table) noexcept

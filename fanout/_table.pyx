@@ -4,7 +4,7 @@ from cpython.object cimport PyObject, PyObject_Hash
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 from libc.string cimport memcmp, memset
 
-from fanout._memory cimport allocate, check, disown, own, release
+from fanout._memory cimport check, disown, own, release, try_allocate
 
 
 cdef extern from "Python.h":
@@ -59,11 +59,14 @@ cdef void place(Table* table, Record* record) noexcept:
     table.slots[at].record = record
 
 
-cdef int rebuild(Table* table, size_t capacity) except -1:
+cdef bint rebuild(Table* table, size_t capacity) noexcept:
+    """Move to an array of ``capacity`` slots; False when there is no memory for it."""
     cdef Slot* old = table.slots
     cdef size_t old_capacity = table.mask + 1 if old != NULL else 0
-    cdef Slot* slots = <Slot*>allocate(capacity * sizeof(Slot))
+    cdef Slot* slots = <Slot*>try_allocate(capacity * sizeof(Slot))
     cdef size_t at
+    if slots == NULL:
+        return False
     memset(slots, 0, capacity * sizeof(Slot))
     table.slots = slots
     table.mask = capacity - 1
@@ -71,24 +74,32 @@ cdef int rebuild(Table* table, size_t capacity) except -1:
         if old[at].record != NULL:
             place(table, old[at].record)
     release(old)
+    return True
+
+
+cdef int table_reserve(Table* table) except -1:
+    """Make room for one more record, so that inserting it cannot fail."""
+    cdef bint reserved = True
+    if table.slots == NULL:
+        reserved = rebuild(table, SMALLEST)
+    elif (table.count + 1) * 4 > (table.mask + 1) * 3:
+        reserved = rebuild(table, (table.mask + 1) * 2)
+    if not reserved:
+        raise MemoryError()
     return 0
 
 
-cdef int table_insert(Table* table, Record* record, str name) except -1:
+cdef void table_insert(Table* table, Record* record, str name) noexcept:
     """Add a record under a name that is not there yet; the record owns the name.
 
-    On an error nothing has changed.
+    The caller has reserved room.
     """
-    record.hash = PyObject_Hash(name)
-    if table.slots == NULL:
-        rebuild(table, SMALLEST)
-    elif (table.count + 1) * 4 > (table.mask + 1) * 3:
-        rebuild(table, (table.mask + 1) * 2)
+    check(table.slots != NULL and table.count <= table.mask)
+    record.hash = PyObject_Hash(name)       # of a str: does not fail
     own(<PyObject*>name)    # the record's name, until table_remove
     record.name_owned = <PyObject*>name
     place(table, record)
     table.count += 1
-    return 0
 
 
 cdef void table_remove(Table* table, Record* record) noexcept:
@@ -119,15 +130,13 @@ cdef void table_remove(Table* table, Record* record) noexcept:
         release(table.slots)
         table_init(table)
     elif table.mask + 1 > SMALLEST and table.count * 8 < table.mask + 1:
-        try:
-            rebuild(table, (table.mask + 1) // 2)
-        except MemoryError:
-            pass            # a table larger than needed is still right
+        rebuild(table, (table.mask + 1) // 2)   # or stay larger than needed
     disown(record.name_owned)   # a str: runs no Python
     record.name_owned = NULL
 
 
 cdef void table_free(Table* table) noexcept:
-    """Free the slots; the caller has removed or freed the records."""
+    """Free the slots that were reserved for an empty table."""
+    check(table.count == 0)
     release(table.slots)
     table_init(table)

@@ -3,3 +3,9 @@ def debug_enabled() -> bool:
 
 def counts() -> dict[str, int]:
     """Live ``blocks`` and ``references`` owned by the core; zeros in a release build."""
+
+def fail_after(number: int) -> None:
+    """Let the core's allocation with this number from now on fail once; 0: none.
+
+    For tests. Raises ``RuntimeError`` in a build without ``FANOUT_DEBUG=1``.
+    """
