@@ -24,6 +24,7 @@ cdef class Outbox(Subscriber):
     cdef Py_ssize_t limit
     cdef readonly bint blocked      # between pause() and resume()
     cdef bint ending                # the last frame is queued
+    cdef bint handing               # bytes sent in part are on their way to the transport
     cdef bint overflowed
     cdef bint overflow_told
     cdef uint64_t dropped
@@ -38,5 +39,4 @@ cdef class Outbox(Subscriber):
     cdef int write_buffer(self, bytes frame) except -1
     cdef Py_ssize_t measure(self) noexcept
     cdef void release_sent(self, uint32_t many, Py_ssize_t size) noexcept
-    cdef bytes accept(self, Py_ssize_t size)
-    cdef int hand_over(self, bytes data) except -1
+    cdef PyObject* accept(self, Py_ssize_t size) noexcept

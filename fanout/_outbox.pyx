@@ -12,7 +12,7 @@ straight on the socket. Three rules make that safe beside the event loop:
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_Clear
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
@@ -22,8 +22,11 @@ from fanout._hub cimport (
     KIND_OUTBOX, SLOW_DISCONNECT, SLOW_KEEP_LATEST, Delivery, Entry, Hub, Subscriber,
     mark_reserved, register_kind, seal_run,
 )
-from fanout._memory cimport release, resize
+from fanout._memory cimport adopt, disown, own, release, try_resize
 
+
+cdef extern from "Python.h":
+    PyObject* PyBytes_FromStringAndSize(const char* text, Py_ssize_t size)
 
 cdef extern from "socket_send.h":
     Py_ssize_t fanout_send(int fd, const void* data, size_t size) nogil
@@ -32,20 +35,19 @@ cdef enum:
     BATCH = 256             # sends prepared at once, then made without the GIL
     JOIN_LIMIT = 262144     # bytes joined for one send; the rest follows in the next
     KEPT_CAPACITY = 256     # pending slots that an emptied outbox keeps
+    SMALLEST_ARENA = 65536  # bytes
+    KEPT_ARENA = 4194304    # bytes that a hub keeps from one flush to the next
 
 cdef struct Job:
     PyObject* outbox        # borrowed from the backlog
-    const char* data        # NULL: at `offset` in the arena
+    const char* data        # NULL: at `offset` in the hub's arena
     size_t offset
     size_t size
     uint32_t many           # pending buffers that it holds
     bint direct             # to the socket, not through the transport
     Py_ssize_t sent
-
-# Where the buffers of one tick are joined. One is enough: it is used on one thread
-# from preparing a batch to the end of its sends.
-cdef char* arena = NULL
-cdef size_t arena_size = 0
+    PyObject* rest          # bytes, owned, that the transport shall send; or NULL
+    bint broken             # the connection is of no use any more
 
 
 @cython.final
@@ -79,38 +81,46 @@ cdef class Outbox(Subscriber):
             return
         if not self.blocked and self.queued + len(frame) > self.limit:
             self.hub.settle(KIND_OUTBOX)    # it may be full, not slow
-            if self.transport is None or self.ending or self.overflowed:
-                return
+        self.hub.mark(self)     # before the frame is queued: it may fail, or run Python
+        if self.transport is None or self.ending or self.overflowed:
+            return
         if self.fits(len(frame)):
             self.write_buffer(frame)
         else:
             self.overflow()
-        self.hub.mark(self)
 
     def write_last(self, bytes frame not None):
         self.hub.check_thread()
         if self.transport is None or self.ending:
             return
+        self.hub.mark(self)
+        if self.transport is None or self.ending:
+            return
         self.write_buffer(frame)
         self.ending = True
-        self.hub.mark(self)
 
     def pause(self):
+        self.hub.check_thread()
         self.blocked = True
         seal_run(self.hub)      # from here on its bound is checked with each message
 
     def resume(self):
+        self.hub.check_thread()
         self.blocked = False
         if self.count > 0:
             self.hub.mark(self)
 
     def detach(self):
+        self.hub.check_thread()
+        cdef object transport = self.transport      # released last: it may run Python
+        cdef object owner = self.owner
         self.transport = None
         self.owner = None
         self.fd = -1
         self.drop_all()
 
     def shrink(self):
+        self.hub.check_thread()
         if self.count == 0 and self.pending != NULL:
             release(self.pending)
             self.pending = NULL
@@ -143,6 +153,7 @@ cdef class Outbox(Subscriber):
     cdef bint append(self, Buffer* buffer, uint64_t serial) noexcept:
         """Queue a buffer; False when there is no memory for it."""
         cdef uint32_t capacity
+        cdef Pending* pending
         seal_run(self.hub)          # what a run adds would overtake this
         if self.first + self.count == self.capacity:
             if self.first > self.count:
@@ -150,10 +161,10 @@ cdef class Outbox(Subscriber):
                 self.first = 0
             else:
                 capacity = max(<uint32_t>4, self.capacity * 2)
-                try:
-                    self.pending = <Pending*>resize(self.pending, capacity * sizeof(Pending))
-                except MemoryError:
+                pending = <Pending*>try_resize(self.pending, capacity * sizeof(Pending))
+                if pending == NULL:
                     return False
+                self.pending = pending
                 self.capacity = capacity
         self.pending[self.first + self.count].buffer = buffer_take(buffer)
         self.pending[self.first + self.count].serial = serial
@@ -196,6 +207,7 @@ cdef class Outbox(Subscriber):
                 self.drop_range(at, 1)
 
     cdef void drop_all(self) noexcept:
+        seal_run(self.hub)          # what a run adds counts as dropped
         if self.count > 0:
             self.drop_range(0, self.count)
         release(self.pending)
@@ -228,49 +240,61 @@ cdef class Outbox(Subscriber):
         self.queued -= size
         self.shift(many)
 
-    cdef bytes accept(self, Py_ssize_t size):
-        """Account for ``size`` sent bytes; the rest of a buffer sent in part, or None.
+    cdef PyObject* accept(self, Py_ssize_t size) noexcept:
+        """Account for ``size`` sent bytes, and take out the buffer that was sent in part.
 
-        When nothing was sent the rest is the whole first buffer: the transport
-        finishes it, and says when the next may go. Runs no Python.
+        Returns a new reference to the bytes that are left of it, which the
+        transport finishes, and then says when the next may go; NULL when there
+        is no memory for them. When nothing of a buffer was sent it is all of it.
         """
         cdef uint32_t whole = 0
         cdef Py_ssize_t length
         cdef Buffer* buffer
-        cdef bytes rest
+        cdef PyObject* rest
         self.hub.bytes_sent += size
-        while whole < self.count:
-            length = self.pending[self.first + whole].buffer.size
+        while True:
+            buffer = self.pending[self.first + whole].buffer
+            length = buffer.size
             if length > size:
                 break
             size -= length
             self.queued -= length
             whole += 1
-        if whole == self.count:
+        rest = rest_of(buffer, size)
+        if rest == NULL:
             self.shift(whole)
-            return None
-        buffer = self.pending[self.first + whole].buffer
-        length = buffer.size
-        rest = PyBytes_FromStringAndSize(buffer.data + size, length - size)
+            return NULL
         self.queued -= length
         self.hub.bytes_sent += length - size
         self.shift(whole + 1)
         return rest
 
-    cdef int hand_over(self, bytes data) except -1:
-        """Let the transport send what the socket did not take."""
-        if self.transport is None:
-            return 0
-        self.transport.write(data)
-        if self.count > 0 and not self.blocked:
-            self.hub.mark(self)
-        return 0
+
+cdef PyObject* rest_of(Buffer* buffer, size_t sent) noexcept:
+    """A new reference to what is left of a buffer, or NULL when there is no memory."""
+    cdef PyObject* rest
+    if sent == 0 and buffer.bytes_owned != NULL:
+        own(buffer.bytes_owned)     # the caller's
+        return buffer.bytes_owned
+    return new_bytes(buffer.data + sent, buffer.size - sent)
+
+
+cdef PyObject* new_bytes(const char* data, size_t size) noexcept:
+    """A bytes object, or NULL when there is no memory; runs no collector."""
+    cdef PyObject* made = PyBytes_FromStringAndSize(data, size)
+    if made == NULL:
+        PyErr_Clear()
+    else:
+        adopt(made)                 # the caller's
+    return made
+
 
 cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcept:
     cdef PyObject* me = entry.subscriber_borrowed
     cdef Buffer* buffer = delivery.buffers[entry.encoding]
     cdef bint taken
     if buffer == NULL:
+        hub.run_may_open = False        # the next one may be sayable
         return False
     if (<Outbox>me).transport is None or (<Outbox>me).ending or (<Outbox>me).overflowed:
         (<Outbox>me).dropped += 1
@@ -292,17 +316,26 @@ cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcep
     return taken
 
 
-cdef inline const char* job_data(const Job* job) noexcept nogil:
+cdef inline const char* job_data(const Job* job, const char* arena) noexcept nogil:
     return job.data if job.data != NULL else arena + job.offset
 
 
-cdef int reserve_arena(size_t size) except -1:
-    global arena, arena_size
-    if size > arena_size:
-        size = max(size, arena_size * 2)
-        arena = <char*>resize(arena, size)
-        arena_size = size
-    return 0
+cdef bint reserve_arena(Hub hub, size_t size) noexcept:
+    """Make room where a tick's buffers are joined; False when there is no memory.
+
+    A hub has one arena, not the module: two hubs may send at the same time,
+    each on its own thread.
+    """
+    cdef char* arena
+    if size <= hub.arena_size:
+        return True
+    size = max(size, hub.arena_size * 2, <size_t>SMALLEST_ARENA)
+    arena = <char*>try_resize(hub.arena, size)
+    if arena == NULL:
+        return False
+    hub.arena = arena
+    hub.arena_size = size
+    return True
 
 
 cdef bint same_pending(Outbox left, Outbox right, uint32_t count) noexcept:
@@ -311,47 +344,51 @@ cdef bint same_pending(Outbox left, Outbox right, uint32_t count) noexcept:
         left.pending + left.first, right.pending + right.first, count * sizeof(Pending)) == 0
 
 
-cdef int prepare(Job* job, Job* previous, size_t* used) except -1:
-    """Find the bytes of one connection's send, joining its buffers if they are several.
+cdef void join(Hub hub, Job* job, Job* previous, size_t* used) noexcept:
+    """Join the pending buffers of one connection; none when there is no memory.
 
     Connections with the same channels have the same buffers pending: what was
     joined for the one before is used again.
     """
     cdef Outbox outbox = <Outbox>job.outbox
-    cdef Outbox before
     cdef Buffer* buffer
     cdef uint32_t at
-    if outbox.count == 1:
-        buffer = outbox.pending[outbox.first].buffer
-        job.data = buffer.data
-        job.size = buffer.size
-        job.many = 1
-        outbox.queued = buffer.size
-        return 0
-    if previous != NULL and previous.data == NULL and previous.many == outbox.count:
-        before = <Outbox>previous.outbox    # has at least that many: nothing was sent yet
-        if same_pending(before, outbox, outbox.count):
-            job[0].data = NULL
-            job.offset = previous.offset
-            job.size = previous.size
-            job.many = previous.many
-            outbox.queued = job.size
-            return 0
+    if (
+        previous != NULL and previous.data == NULL and previous.many == outbox.count
+        # The one before has at least that many: nothing was sent yet.
+        and same_pending(<Outbox>previous.outbox, outbox, outbox.count)
+    ):
+        job.offset = previous.offset
+        job.size = previous.size
+        job.many = previous.many
+        outbox.queued = job.size
+        return
     outbox.measure()
-    job.data = NULL
     job.offset = used[0]
-    job.size = 0
-    job.many = 0
     for at in range(outbox.first, outbox.first + outbox.count):
         buffer = outbox.pending[at].buffer
         if job.many > 0 and job.size + buffer.size > JOIN_LIMIT:
             break
-        reserve_arena(used[0] + buffer.size)
-        memcpy(arena + used[0], buffer.data, buffer.size)
+        if not reserve_arena(hub, used[0] + buffer.size + 1):      # + 1: never for nothing
+            break
+        memcpy(hub.arena + used[0], buffer.data, buffer.size)
         used[0] += buffer.size
         job.size += buffer.size
         job.many += 1
-    return 0
+
+
+cdef void prepare(Hub hub, Job* job, Job* previous, size_t* used) noexcept:
+    """Find the bytes of one connection's send."""
+    cdef Outbox outbox = <Outbox>job.outbox
+    cdef Buffer* buffer
+    if outbox.count > 1:
+        join(hub, job, previous, used)
+    if job.many == 0:           # there is one, or no memory to join them in
+        buffer = outbox.pending[outbox.first].buffer
+        job.data = buffer.data
+        job.size = buffer.size
+        job.many = 1
+        outbox.measure()
 
 
 cdef int tell_overflows(Hub hub, PyObject** items, Py_ssize_t count) except -1:
@@ -369,84 +406,146 @@ cdef int tell_overflows(Hub hub, PyObject** items, Py_ssize_t count) except -1:
     return 0
 
 
+cdef inline bint has_to_send(Outbox outbox) noexcept:
+    return (
+        outbox.count > 0 and not outbox.blocked and not outbox.handing
+        and outbox.transport is not None)
+
+
 cdef bint may_send(Outbox outbox) except -1:
-    """Whether the socket may be written directly, now."""
-    if outbox.count == 0 or outbox.blocked or outbox.transport is None:
+    """Whether the connection may be written to, now."""
+    if not has_to_send(outbox):
         return False
     if outbox.transport.is_closing():
         outbox.drop_all()
         return False
-    return True
+    return has_to_send(outbox)
+
+
+cdef void account(Hub hub, Job* job) noexcept:
+    """Take what was sent out of the outbox; what Python has to do is left in the job."""
+    cdef Outbox outbox = <Outbox>job.outbox
+    if not job.direct:
+        if job.data != NULL:
+            job.rest = rest_of(outbox.pending[outbox.first].buffer, 0)
+        else:
+            job.rest = new_bytes(job_data(job, hub.arena), job.size)
+        if job.rest != NULL:        # else they stay queued, for the next tick
+            outbox.release_sent(job.many, job.size)
+            outbox.handing = True
+        return
+    hub.sends += 1
+    if job.sent >= 0:
+        if <size_t>job.sent == job.size:
+            outbox.release_sent(job.many, job.size)
+            return
+        job.rest = outbox.accept(job.sent)
+        if job.rest != NULL:
+            outbox.handing = True       # nothing may overtake it
+            return
+    job.broken = True
+    outbox.ending = True
+    outbox.drop_all()
+
+
+cdef inline bint has_to_finish(const Job* job) noexcept:
+    return job.rest != NULL or job.broken or has_to_send(<Outbox>job.outbox)
+
+
+cdef int finish(Hub hub, Job* job) except -1:
+    """What is left to do after a send, and may run anything."""
+    cdef Outbox outbox = <Outbox>job.outbox
+    cdef object rest = None
+    if job.rest != NULL:
+        rest = <object>job.rest
+        disown(job.rest)                # `rest` holds it now
+    try:
+        if outbox.transport is not None:
+            if rest is not None:
+                outbox.transport.write(rest)
+            elif job.broken:
+                outbox.transport.abort()        # the loop tells its protocol
+    except Exception as error:
+        hub.report("handing bytes to a connection's transport failed", error)
+    finally:
+        outbox.handing = False
+        if has_to_send(outbox):
+            hub.mark(outbox)
+    return 0
+
+
+cdef Py_ssize_t ask(Hub hub, PyObject** items, Py_ssize_t count, Job* jobs) except -1:
+    """Choose those of at most BATCH outboxes that may send."""
+    cdef Py_ssize_t at, chosen = 0
+    cdef Outbox outbox
+    for at in range(count):
+        outbox = <Outbox>items[at]
+        try:
+            if may_send(outbox):
+                memset(&jobs[chosen], 0, sizeof(Job))
+                jobs[chosen].outbox = <PyObject*>outbox
+                jobs[chosen].direct = (
+                    outbox.fd >= 0 and outbox.transport.get_write_buffer_size() == 0)
+                chosen += 1
+        except Exception as error:
+            hub.report("asking a connection's transport failed", error)
+    return chosen
+
+
+cdef Py_ssize_t send_batch(Hub hub, Job* jobs, Py_ssize_t chosen) noexcept:
+    """Send what the chosen outboxes have, and account for it; how many had anything.
+
+    Points into the outboxes. So it runs no Python, and makes no object that the
+    garbage collector knows of: the collector may run Python too.
+    """
+    cdef Py_ssize_t at, prepared = 0
+    cdef size_t used = 0
+    cdef const char* arena
+    hub.drop_run()          # asking may have opened one; what is sent must not grow
+    for at in range(chosen):
+        # Asking another transport may have changed this one.
+        if has_to_send(<Outbox>jobs[at].outbox):
+            jobs[prepared] = jobs[at]
+            prepare(hub, &jobs[prepared], &jobs[prepared - 1] if prepared else NULL, &used)
+            prepared += 1
+    arena = hub.arena
+    with nogil:
+        for at in range(prepared):
+            if jobs[at].direct:
+                jobs[at].sent = fanout_send(
+                    (<Outbox>jobs[at].outbox).fd, job_data(&jobs[at], arena), jobs[at].size)
+    for at in range(prepared):
+        account(hub, &jobs[at])
+    if hub.arena_size > KEPT_ARENA:
+        release(hub.arena)
+        hub.arena = NULL
+        hub.arena_size = 0
+    return prepared
 
 
 cdef int settle(Hub hub, PyObject** items, Py_ssize_t count) except -1:
     """Send what is pending, in batches of three steps.
 
     Asking the transports and telling them may run Python, which may detach or
-    fill any outbox; preparing, sending and accounting, which point into the
-    outboxes, lie in between and run none.
+    fill or flush any outbox; sending lies in between and runs none.
     """
     cdef Job jobs[BATCH]
-    cdef Py_ssize_t done = 0, chosen, prepared, at
-    cdef size_t used
-    cdef Outbox outbox
-    cdef bytes rest
-    cdef list unsent        # (outbox, what its transport shall send; None: it broke)
+    cdef Py_ssize_t done = 0, size, prepared, at
+    cdef object fatal = None    # a KeyboardInterrupt: not before all have their rest
     tell_overflows(hub, items, count)
-    while done < count:
-        chosen = 0
-        while done < count and chosen < BATCH:
-            outbox = <Outbox>items[done]
-            done += 1
-            try:
-                if may_send(outbox):
-                    memset(&jobs[chosen], 0, sizeof(Job))
-                    jobs[chosen].outbox = <PyObject*>outbox
-                    jobs[chosen].direct = (
-                        outbox.fd >= 0 and outbox.transport.get_write_buffer_size() == 0)
-                    chosen += 1
-            except Exception as error:
-                hub.report("asking a connection's transport failed", error)
-        unsent = []
-        used = 0
-        prepared = 0
-        while prepared < chosen:
-            if (<Outbox>jobs[prepared].outbox).count == 0:      # detached meanwhile
-                chosen -= 1
-                jobs[prepared] = jobs[chosen]
-                continue
-            prepare(&jobs[prepared], &jobs[prepared - 1] if prepared else NULL, &used)
-            prepared += 1
-        with nogil:
-            for at in range(prepared):
-                if jobs[at].direct:
-                    jobs[at].sent = fanout_send(
-                        (<Outbox>jobs[at].outbox).fd, job_data(&jobs[at]), jobs[at].size)
+    while done < count and fatal is None:
+        size = min(count - done, <Py_ssize_t>BATCH)
+        prepared = send_batch(hub, jobs, ask(hub, items + done, size, jobs))
+        done += size
         for at in range(prepared):
-            outbox = <Outbox>jobs[at].outbox
-            if not jobs[at].direct:
-                unsent.append((outbox, PyBytes_FromStringAndSize(job_data(&jobs[at]), jobs[at].size)))
-                outbox.release_sent(jobs[at].many, jobs[at].size)
+            if not has_to_finish(&jobs[at]):
                 continue
-            hub.sends += 1
-            if jobs[at].sent < 0:
-                outbox.ending = True
-                outbox.drop_all()
-                unsent.append((outbox, None))
-            elif <size_t>jobs[at].sent < jobs[at].size:
-                unsent.append((outbox, outbox.accept(jobs[at].sent)))
-            else:
-                outbox.release_sent(jobs[at].many, jobs[at].size)
-                if outbox.count > 0:
-                    hub.mark(outbox)        # more than one join's worth
-        for outbox, rest in unsent:
             try:
-                if rest is not None:
-                    outbox.hand_over(rest)
-                elif outbox.transport is not None:
-                    outbox.transport.abort()    # the loop tells its protocol
-            except Exception as error:
-                hub.report("handing bytes to a connection's transport failed", error)
+                finish(hub, &jobs[at])
+            except BaseException as error:
+                fatal = error
+    if fatal is not None:
+        raise fatal
     return 0
 
 
