@@ -48,7 +48,7 @@ def _sorted_by(fields: str, data: Path) -> str:
         check=True,
     )
     # perf fills columns that it has no data for with dashes.
-    lines = [re.sub(r"(\s+-)+\s*$", "", line) for line in done.stdout.splitlines()]
+    lines = [re.sub(r"(\s+-)*\s*$", "", line) for line in done.stdout.splitlines()]
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
