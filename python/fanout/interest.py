@@ -29,6 +29,8 @@ class Interest:
         self._hub = hub
         self._holds: dict[str, int] = {}
         self._moves: dict[str, asyncio.Task[None]] = {}
+        # Wanted, but the engine could not subscribe: the next holder tries again.
+        self._failed: set[str] = set()
 
     def hold(self, channel: str) -> asyncio.Task[None] | None:
         """Want a channel until ``release``.
@@ -41,7 +43,7 @@ class Interest:
         move = self._moves.get(channel)
         if move is not None:
             return move
-        if holds or self._hub.num_subscribers(channel):
+        if (holds or self._hub.num_subscribers(channel)) and channel not in self._failed:
             return None
         try:
             return self._start(channel, self._engine.subscribe(channel), True)
@@ -58,6 +60,7 @@ class Interest:
         """The hub may have lost the last subscriber of a channel."""
         if self._wanted(channel) or channel in self._moves:
             return
+        self._failed.discard(channel)
         try:
             self._start(channel, self._engine.unsubscribe(channel), False)
         except Exception:
@@ -68,6 +71,11 @@ class Interest:
         """Wait until no engine call is under way."""
         while self._moves:
             await asyncio.wait(list(self._moves.values()))
+
+    def abandon(self) -> None:
+        """Cancel the engine calls that are under way."""
+        for move in list(self._moves.values()):
+            move.cancel()
 
     def _wanted(self, channel: str) -> bool:
         return channel in self._holds or self._hub.num_subscribers(channel) > 0
@@ -84,6 +92,7 @@ class Interest:
     ) -> asyncio.Task[None] | None:
         if isinstance(operation, Ready):
             operation.result()
+            self._failed.discard(channel)
             return None
         task = asyncio.ensure_future(self._move(channel, operation, subscribed))
         task.add_done_callback(_retrieve)
@@ -92,19 +101,30 @@ class Interest:
 
     async def _move(self, channel: str, operation: Awaitable[None], subscribed: bool) -> None:
         try:
-            await operation
-            while self._wanted(channel) != subscribed:
+            while True:
+                try:
+                    await operation
+                    self._failed.discard(channel)
+                except Exception:
+                    if subscribed:
+                        if self._wanted(channel):
+                            self._failed.add(channel)
+                        raise  # to those who hold the channel
+                    # Whether the engine has it nobody knows: if it is wanted
+                    # again it is asked again.
+                    log.exception("the engine could not unsubscribe from %r", channel)
+                if self._wanted(channel) == subscribed:
+                    return
                 subscribed = not subscribed
-                if subscribed:
-                    await self._engine.subscribe(channel)
-                else:
-                    await self._engine.unsubscribe(channel)
-        except Exception:
-            if subscribed:
-                raise  # to those who hold the channel
-            log.exception("the engine could not unsubscribe from %r", channel)
+                operation = self._call(channel, subscribed)
         finally:
             del self._moves[channel]
+
+    async def _call(self, channel: str, subscribed: bool) -> None:
+        if subscribed:
+            await self._engine.subscribe(channel)
+        else:
+            await self._engine.unsubscribe(channel)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

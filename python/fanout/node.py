@@ -204,12 +204,13 @@ class Node:
             async with asyncio.timeout(timeout):
                 while self._background:
                     await asyncio.wait(list(self._background))
+                self._close_all_local()
                 await self.interest.settled()
         except TimeoutError:
             for task in list(self._background):
                 task.cancel()
-        for queue in list(self._queues):
-            self._close_local(queue)
+            self._close_all_local()
+            self.interest.abandon()
         self.hub.flush()
         self.expiry.stop()
         await self.engine.close()
@@ -536,6 +537,10 @@ class Node:
             for channel in self._hub.remove(queue):
                 self.interest.vacated(channel)
         queue.close()
+
+    def _close_all_local(self) -> None:
+        for queue in list(self._queues):
+            self._close_local(queue)
 
     def _release(self, channel: str, move: asyncio.Task[None]) -> None:
         self.interest.release(channel)

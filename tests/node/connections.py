@@ -1,0 +1,108 @@
+"""Clients of a node without a socket: what would be sent is kept."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from fanout import Client, ConnectEvent, Disconnect, Node, SubscribeEvent
+from fanout._frame import JSONEncoder
+from fanout._outbox import Outbox
+
+__all__ = ["Connection"]
+
+
+class Wire:
+    """A transport that takes everything at once."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def abort(self) -> None:
+        pass
+
+
+class Connection:
+    """A client's transport, and the application's view of what came over it."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.wire = Wire()
+        self.ended: Disconnect | None = None
+        self.messages: list[bytes] = []
+        self.unsubscribed: list[tuple[str, int, str]] = []
+        self.slow = False
+        if not hasattr(node, "encoding_of_tests"):
+            node.encoding_of_tests = node.hub.add_encoder(JSONEncoder())  # type: ignore[attr-defined]
+        self._outbox = Outbox(
+            node.hub, self.wire, self, node.encoding_of_tests,  # type: ignore[attr-defined]
+            node.client_queue_size)
+        self.client = Client(node, str(uuid.uuid4()), self)
+
+    @classmethod
+    async def made(cls, node: Node, *channels: str) -> Connection:
+        """A connected one, subscribed to ``channels``."""
+        connection = cls(node)
+        await connection.connect()
+        for channel in channels:
+            await connection.subscribe(channel)
+        return connection
+
+    async def connect(self, token: str = "") -> None:
+        await self.client.connect(ConnectEvent(self.client.id, token=token))
+
+    async def subscribe(self, channel: str, *, join_leave: bool = False) -> None:
+        await self.client.subscribe(SubscribeEvent(channel, join_leave=join_leave))
+        self.client.announce(channel)
+
+    def pushes(self) -> list[Any]:
+        """The pushes sent since the last call."""
+        self.node.hub.flush()
+        data, self.wire.sent = self.wire.sent, b""
+        found = []
+        while data:
+            size, at = data[1], 2
+            if size == 126:
+                size, at = int.from_bytes(data[2:4]), 4
+            found.append(json.loads(data[at:at + size])["push"])
+            data = data[at + size:]
+        return found
+
+    # ClientTransport
+
+    @property
+    def outbox(self) -> Outbox:
+        return self._outbox
+
+    def end(self, disconnect: Disconnect) -> None:
+        self.ended = disconnect
+
+    def push_message(self, data: bytes) -> None:
+        self.messages.append(data)
+
+    def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
+        self.unsubscribed.append((channel, code, reason))
+
+    # OutboxOwner
+
+    def on_slow(self) -> None:
+        self.slow = True
+
+    def on_unencodable(self, channel: str) -> None:
+        raise AssertionError("the tests publish JSON")
