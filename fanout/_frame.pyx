@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from fanout._json cimport (
     Writer, is_json, write_bytes, write_number, write_raw, write_string, writer_free, writer_init,
 )
-from fanout._message cimport Message
+from fanout._message cimport Message, message_info
 
 
 cdef enum:
@@ -82,13 +82,14 @@ cdef bint write_info(Writer* out, info) except -1:
 cdef bint write_publication(Writer* out, Message message) except -1:
     """Write a publication; False when it cannot be said in JSON."""
     cdef bint first = True
+    cdef object info = message_info(message)
     if not embeddable(message.data):
         return False
     write_literal(out, b'{"data":')
     write_raw(out, message.data)
-    if message.info is not None:
+    if info is not None:
         write_literal(out, b',"info":')
-        if not write_info(out, message.info):
+        if not write_info(out, info):
             return False
     if message.offset:
         write_literal(out, b',"offset":')

@@ -18,10 +18,13 @@ def counts():
 def fail_after(Py_ssize_t number):
     """Let the core's allocation with this number from now on fail once; 0: none.
 
-    For tests, in a debug build only: a RuntimeError elsewhere.
+    Returns what was left of the number given before: 0 when that allocation
+    has failed. For tests, in a debug build only: a RuntimeError elsewhere.
     """
+    cdef Py_ssize_t left = live.until_failure
     if not FANOUT_DEBUG:
         raise RuntimeError("only a debug build can let an allocation fail")
     if number < 0:
         raise ValueError(f"number must not be negative, not {number!r}")
     live.until_failure = number
+    return left

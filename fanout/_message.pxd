@@ -4,16 +4,20 @@ from libc.stdint cimport uint64_t
 
 
 cdef class Message:
-    # Either a str that was given, or NULL and the number of a message made
+    # Either a str that was given, or None and the number of a message made
     # here: its text is made when somebody asks.
     cdef str given_uid
     cdef uint64_t number
     cdef readonly double timestamp
     cdef readonly str channel
     cdef readonly bytes data
-    cdef readonly str client
-    cdef readonly object info
+    # Who published it, in one field: None for the application, a ClientInfo,
+    # a str for a client without one, or a tuple where the two disagree.
+    cdef object origin
     cdef readonly uint64_t offset
     cdef dict own_tags          # handed out as copies: a message is shared
 
-    cdef Message placed(self, uint64_t offset)
+
+# No methods in C: they would cost each message a pointer.
+cdef Message message_placed(Message message, uint64_t offset)
+cdef object message_info(Message message)

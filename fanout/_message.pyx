@@ -65,8 +65,10 @@ cdef class Message:
         self.timestamp = now() if timestamp is None else timestamp
         self.channel = channel
         self.data = data
-        self.client = client
-        self.info = info
+        if info is None:
+            self.origin = client if client else None
+        else:
+            self.origin = info if info.client == client else (client, info)
         self.offset = offset
         if tags is not None:
             self.own_tags = checked_tags(tags)
@@ -81,22 +83,21 @@ cdef class Message:
     def tags(self):
         return None if self.own_tags is None else dict(self.own_tags)
 
+    @property
+    def client(self):
+        if self.origin is None:
+            return ""
+        if type(self.origin) is str:
+            return self.origin
+        return self.origin[0] if type(self.origin) is tuple else self.origin.client
+
+    @property
+    def info(self):
+        return message_info(self)
+
     def at(self, offset):
         check_offset(offset)
-        return self.placed(offset)
-
-    cdef Message placed(self, uint64_t offset):
-        cdef Message copy = Message.__new__(Message)
-        copy.given_uid = self.given_uid
-        copy.number = self.number
-        copy.timestamp = self.timestamp
-        copy.channel = self.channel
-        copy.data = self.data
-        copy.client = self.client
-        copy.info = self.info
-        copy.offset = offset
-        copy.own_tags = self.own_tags
-        return copy
+        return message_placed(self, offset)
 
     def __eq__(self, other):
         if type(other) is not Message:
@@ -108,8 +109,7 @@ cdef class Message:
             and self.data == that.data
             and self.uid == that.uid
             and self.timestamp == that.timestamp
-            and self.client == that.client
-            and self.info == that.info
+            and self.origin == that.origin
             and self.own_tags == that.own_tags
         )
 
@@ -126,6 +126,27 @@ cdef class Message:
     def __reduce__(self):
         return (_rebuilt, (self.channel, self.data, self.uid, self.timestamp,
                            self.client, self.info, self.offset, self.own_tags))
+
+
+cdef Message message_placed(Message message, uint64_t offset):
+    """The message with another place in the stream."""
+    cdef Message copy = Message.__new__(Message)
+    copy.given_uid = message.given_uid
+    copy.number = message.number
+    copy.timestamp = message.timestamp
+    copy.channel = message.channel
+    copy.data = message.data
+    copy.origin = message.origin
+    copy.offset = offset
+    copy.own_tags = message.own_tags
+    return copy
+
+
+cdef object message_info(Message message):
+    """The publisher's ClientInfo, or None."""
+    if message.origin is None or type(message.origin) is str:
+        return None
+    return message.origin[1] if type(message.origin) is tuple else message.origin
 
 
 cdef int check_offset(offset) except -1:

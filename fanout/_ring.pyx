@@ -12,7 +12,7 @@ from cpython.object cimport PyObject
 
 from fanout._expiry cimport Deadline, DeadlineSink, Expiry, deadline_init
 from fanout._memory cimport allocate, check, disown, own, release, try_allocate
-from fanout._message cimport Message
+from fanout._message cimport Message, message_placed
 from fanout._table cimport (
     Cursor, Record, Table, table_find, table_free, table_init, table_insert, table_next,
     table_remove, table_reserve,
@@ -76,7 +76,7 @@ cdef class HistoryStore(DeadlineSink):
             if stream == NULL or stream.count == 0:
                 return None
         stream = self.find_or_create(channel, now)
-        stored = message.placed(stream.top + 1)
+        stored = message_placed(message, stream.top + 1)
         while stream.count >= limit:
             trimmed.append(<object>stream.slots[stream.first])
             disown(stream.slots[stream.first])

@@ -201,8 +201,8 @@ def test_it_cannot_be_a_base_class() -> None:
 def test_exact_references() -> None:
     channel, data = fresh_str("channel"), fresh_bytes(b"data")
     uid, client = fresh_str("my-uid"), fresh_str("client")
-    info = ClientInfo("u", "c")
-    values = [channel, data, uid, client, info]
+    info = ClientInfo("u", client)      # which holds the client's id for the message
+    values = [channel, data, uid, info]
 
     def counts() -> list[int]:
         return [references(value) for value in values]
