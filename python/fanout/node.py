@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import secrets
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
@@ -174,6 +175,7 @@ class Node:
             raise ClosedError(f"a node is run once; this one is {self._state}")
         self._state = "starting"
         loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._hub = Hub(loop, self._on_vacated)
         self.interest = Interest(self.engine, self._hub)
         self.expiry = Expiry()
@@ -527,9 +529,15 @@ class Node:
     # ---- helpers -------------------------------------------------------
 
     def _open_hub(self) -> Hub:
+        """The hub, for a call of the application's: here, now and in the loop's thread."""
         if self._state == "closed":
             raise ClosedError("the node is closed")
-        return self.hub
+        hub = self.hub
+        # Before the engine is called, which would store what cannot be delivered.
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "the node belongs to its loop's thread; from another one use publish_threadsafe")
+        return hub
 
     def _close_local(self, queue: LocalQueue) -> None:
         self._held.discard(queue)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
+import weakref
 from typing import Any
 
 from fanout import Client, ConnectEvent, Disconnect, Node, SubscribeEvent
@@ -13,17 +15,15 @@ from fanout._outbox import Outbox
 __all__ = ["Connection"]
 
 
-class Wire:
+class Wire(asyncio.Transport):
     """A transport that takes everything at once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.sent = b""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return default
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -31,11 +31,11 @@ class Wire:
     def is_closing(self) -> bool:
         return False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent += data
 
-    def abort(self) -> None:
-        pass
+
+_encodings: weakref.WeakKeyDictionary[Node, int] = weakref.WeakKeyDictionary()
 
 
 class Connection:
@@ -48,11 +48,10 @@ class Connection:
         self.messages: list[bytes] = []
         self.unsubscribed: list[tuple[str, int, str]] = []
         self.slow = False
-        if not hasattr(node, "encoding_of_tests"):
-            node.encoding_of_tests = node.hub.add_encoder(JSONEncoder())  # type: ignore[attr-defined]
+        if node not in _encodings:
+            _encodings[node] = node.hub.add_encoder(JSONEncoder())
         self._outbox = Outbox(
-            node.hub, self.wire, self, node.encoding_of_tests,  # type: ignore[attr-defined]
-            node.client_queue_size)
+            node.hub, self.wire, self, _encodings[node], node.client_queue_size)
         self.client = Client(node, str(uuid.uuid4()), self)
 
     @classmethod
