@@ -217,7 +217,7 @@ async def test_presence(server: Process) -> None:
     async with client_of(server) as (client, told), client_of(server) as (other, heard):
         me = (await told.until("connected")).client
         they = (await heard.until("connected")).client
-        subscription, _ = await subscribed(client, "room:here")
+        subscription, events = await subscribed(client, "room:here", join_leave=True)
         assert set((await subscription.presence()).clients) == {me}
         theirs, _ = await subscribed(other, "room:here")
         clients = (await subscription.presence()).clients
@@ -227,6 +227,8 @@ async def test_presence(server: Process) -> None:
         stats = await subscription.presence_stats()
         assert (stats.num_clients, stats.num_users) == (2, 1)
         await theirs.unsubscribe()
+        # The client does not wait for the reply to its unsubscribe.
+        await events.until("leave")
         assert set((await client.presence("room:here")).clients) == {me}
 
 
