@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanout import ConnectReply, codes
+from fanout import ConnectEvent, ConnectReply, codes
 from fanout.codes import ClientError, Disconnect
 from tests.server.conftest import OPEN
 from tests.server.running import InProcess, Settings, serving, with_options
@@ -406,6 +406,27 @@ async def test_deep_data_never_hurts_those_who_receive_it(server: InProcess, dep
         assert (await reader.next())["push"]["pub"]["data"] == "still there"
 
 
+@pytest.mark.parametrize("data", [
+    b"", b"1", b"{}", b'{"name":5}', b'{"name":null}', b"[" * 100_000,
+    b'{"name":"n","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+])
+async def test_a_demo_visitor_without_a_name(data: bytes) -> None:
+    async with serving(OPEN, demo=True) as server:
+        handler = server.node.handlers.connect
+        assert handler is not None
+        assert handler(ConnectEvent("id", data=data)) == ConnectReply()
+
+
+@pytest.mark.parametrize("name", ["Ada", "", "x" * 39, "x" * 500, "\u00e9\n\"<b>"])
+async def test_a_demo_visitor_is_shown_by_name(name: str) -> None:
+    settings = with_options(OPEN, presence=True)
+    async with serving(settings, demo=True) as server, await server.peer() as peer:
+        await peer.call(connect={"data": {"name": name, "more": [1]}})
+        await peer.call(subscribe={"channel": "a"})
+        (info,) = (await peer.call(presence={"channel": "a"}))["presence"]["presence"].values()
+        assert info["conn_info"] == {"name": name[:40]}
+
+
 async def test_the_history_requests_position() -> None:
     async with serving(with_options(OPEN, **HISTORY)) as server, await server.client() as peer:
         await server.node.publish("a", b"1")
@@ -460,7 +481,7 @@ async def test_commands_after_the_end_are_not_run(server: InProcess) -> None:
         ran.append(event.channel)
         await release.wait()
 
-    server.node.handlers.subscribe = subscribe  # type: ignore[assignment]
+    server.node.handlers.subscribe = subscribe
     async with await server.client() as peer:
         await peer.send({"id": 2, "subscribe": {"channel": "a"}})
         await peer.send({"id": 3, "subscribe": {"channel": "b"}})

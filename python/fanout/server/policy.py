@@ -59,7 +59,7 @@ def _visitor(data: bytes) -> bytes:
     """The info of a demo's visitor, from the name in its connect data."""
     try:
         name = msgspec.json.decode(data, type=_Visitor).name
-    except ValueError:
+    except (ValueError, RecursionError):
         return b""
     return msgspec.json.encode({"name": name[:NAME_LENGTH]})
 
