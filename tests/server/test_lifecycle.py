@@ -83,6 +83,22 @@ async def test_who_ignores_the_close_frame_is_cut(own_process: Process) -> None:
     deaf.close()
 
 
+async def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
+    server = Process({**OPEN, "shutdown": {"timeout": "600s"}}, tmp_path)
+    server.start()
+    deaf = raw_socket(server.port)
+    deaf.sendall(handshake() + masked(b'{"id":1,"connect":{}}'))
+    received = b""
+    while b"shutdown" not in received:
+        received += deaf.recv(4096)
+        if b'"connect"' in received:
+            server.kill(signal.SIGTERM)
+            received = b""
+    server.kill(signal.SIGTERM)
+    assert await asyncio.to_thread(server.wait) == -signal.SIGTERM
+    deaf.close()
+
+
 @pytest.mark.usefixtures("quiet")
 async def test_who_did_not_say_connect_does_not_delay_the_drain() -> None:
     async with serving({**OPEN, "shutdown": {"timeout": "60s"}}) as server:
