@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import traceback
 from collections import Counter
 from typing import Any
 
@@ -103,7 +103,11 @@ class Side:
     @staticmethod
     def outcome(task: asyncio.Task[list[Message]]) -> Any:
         error = task.exception()
-        return task.result() if error is None else type(error)
+        if error is None:
+            return task.result()
+        # Its frames hold the queue, in a cycle when one of them holds the error.
+        traceback.clear_frames(error.__traceback__)
+        return type(error)
 
     def finished_readers(self) -> dict[int, Any]:
         done = {number: task for number, task in self.readers.items() if task.done()}
@@ -129,7 +133,6 @@ class Side:
             self.stop_reading(next(iter(self.readers)))
         self.tick()
         self.queues.clear()     # the hub is left by those who are still subscribed
-        gc.collect()            # an error that a read raised may hold one in a cycle
         assert self.hub.channels() == []
         self.loop.close()
 
@@ -194,7 +197,6 @@ class Fan(RuleBasedStateMachine):
             if number in side.readers:
                 side.stop_reading(number)
             del side.queues[number]
-            gc.collect()        # an error that a read raised may hold it in a cycle
             side.tick()
 
     # -- messages
