@@ -61,7 +61,6 @@ class Side:
         self.queues[number] = self.make_queue(
             self.hub, size, overflow,
             (lambda message: self.called_back(number, message)) if callback else None)
-
         if callback:
             self.hub.subscribe(self.queues[number], f"own{number}")
 
@@ -80,7 +79,9 @@ class Side:
         elif message.data == b"subscribe":
             self.hub.subscribe(queue, own_channel)
         elif message.data == b"publish":
-            self.hub.broadcast(own_channel, Message(own_channel, b"data"))
+            # The same message on both sides, though each makes its own.
+            self.hub.broadcast(
+                own_channel, Message(own_channel, b"data", uid=f"by {message.uid}", timestamp=0))
         elif message.data == b"flush":
             self.hub.flush()
         elif message.data == b"leave-all":

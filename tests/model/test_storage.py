@@ -25,13 +25,13 @@ from tests.model.clock import ManualClock
 META_LIFETIME = 8.0
 PRESENCE_LIFETIME = 4.0
 
-channels = st.sampled_from(["a", "b", "c", "\N{GREEK SMALL LETTER PI}"])
+channels = st.sampled_from(["a", "\N{GREEK SMALL LETTER PI}"])
 conn_ids = st.sampled_from(["1", "2", "3"])
 users = st.sampled_from(["ann", "bob", ""])
 # Quarters are exact in binary: now and then time stops at the very end of something.
 seconds = st.integers(1, 24).map(lambda quarters: quarters / 4)
 sizes = st.one_of(st.integers(1, 6), st.integers(7, 100))
-NUM_TIMERS = 4
+NUM_TIMERS = 3
 
 
 class Storage(RuleBasedStateMachine):
@@ -77,8 +77,9 @@ class Storage(RuleBasedStateMachine):
 
     @rule()
     def fire(self) -> None:
-        self.core_expiry.advance()
-        self.model_expiry.advance()
+        for expiry in (self.core_expiry, self.model_expiry):
+            while expiry.advance():
+                pass    # the end of one thing may be the beginning of another's
         self.settled = True
         core, model = self.fired
         assert sorted(core) == sorted(model)
@@ -114,6 +115,10 @@ class Storage(RuleBasedStateMachine):
             )
             assert core == model
             assert message.offset == 0
+
+    @rule(channel=channels, lifetime=seconds)
+    def append_one(self, channel: str, lifetime: float) -> None:
+        self.append(channel, 5, lifetime, 0.0, False, 1)
 
     @rule(channel=channels, limit=st.one_of(st.integers(0, 8), st.just(10**6)))
     def newest(self, channel: str, limit: int) -> None:
@@ -162,11 +167,6 @@ class Storage(RuleBasedStateMachine):
         self.core.remove(channel)
         self.model.remove(channel)
 
-    @rule()
-    def clear_history(self) -> None:
-        self.core.clear()
-        self.model.clear()
-
     # -- presence
 
     @rule(channel=channels, conn_id=conn_ids, user=users)
@@ -186,9 +186,9 @@ class Storage(RuleBasedStateMachine):
         assert self.core_presence.stats(channel) == self.model_presence.stats(channel)
 
     @rule()
-    def clear_presence(self) -> None:
-        self.core_presence.clear()
-        self.model_presence.clear()
+    def clear(self) -> None:
+        for store in (self.core, self.model, self.core_presence, self.model_presence):
+            store.clear()
 
     # -- all that can be seen without changing anything
 
@@ -210,8 +210,7 @@ class Storage(RuleBasedStateMachine):
         for core, model in self.timers:
             core.cancel()
             model.cancel()
-        self.clear_history()
-        self.clear_presence()
+        self.clear()
         assert len(self.core_expiry) == len(self.model_expiry) == 0
         assert self.core.num_messages == self.core.num_streams == 0
         assert self.core_presence.num_entries == self.core_presence.num_channels == 0
@@ -219,4 +218,6 @@ class Storage(RuleBasedStateMachine):
 
 def test_storage_is_like_its_model() -> None:
     run_state_machine_as_test(
-        Storage, settings=settings(max_examples=150, stateful_step_count=50, deadline=None))
+        Storage,
+        settings=settings(
+            max_examples=150, stateful_step_count=60, deadline=None, report_multiple_bugs=False))
