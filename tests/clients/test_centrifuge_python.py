@@ -101,6 +101,16 @@ def own_server(tmp_path: Path) -> Iterator[Process]:
     assert not [line for line in running.log if "ERROR" in line]
 
 
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """The client closes its connections in the background: not in a loop that is gone."""
+    yield
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:
+        _, pending = await asyncio.wait(tasks, timeout=15)
+        assert not pending
+
+
 @contextlib.asynccontextmanager
 async def client_of(server: Process, **options: Any) -> AsyncIterator[tuple[Client, Told]]:
     told = Told()
