@@ -155,11 +155,18 @@ class Fan(RuleBasedStateMachine):
 
     # -- subscribers
 
-    @rule(target=queues, size=queue_sizes, overflow=overflows, callback=st.booleans())
-    def add_queue(self, size: int, overflow: Overflow, callback: bool) -> int:
+    @rule(
+        target=queues, size=queue_sizes, overflow=overflows, callback=st.booleans(),
+        subscribed=st.sets(channels),
+    )
+    def add_queue(
+        self, size: int, overflow: Overflow, callback: bool, subscribed: set[str]
+    ) -> int:
         self.made += 1
         for side in self.sides:
             side.add(self.made, size, overflow, callback)
+        for channel in sorted(subscribed):
+            self.subscribe(self.made, channel)
         return self.made
 
     @rule(number=queues, channel=channels)
@@ -207,10 +214,16 @@ class Fan(RuleBasedStateMachine):
         message = Message(channel, data)
         self.both(lambda side: side.hub.broadcast(channel, message))
 
-    @rule(channel=st.sampled_from(CHANNELS + MANY), count=st.integers(2, 10))
+    @rule(channel=st.sampled_from([*CHANNELS, MANY[0], MANY[20]]), count=st.integers(2, 10))
     def broadcast_burst(self, channel: str, count: int) -> None:
         for _ in range(count):
             self.broadcast(channel, b"data")
+
+    @rule(channel=channels)
+    def broadcast_to_be_answered(self, channel: str) -> None:
+        """Callbacks publish to themselves as they are called back."""
+        self.broadcast(channel, b"publish")
+        self.flush()
 
     @rule(number=queues)
     def get_nowait(self, number: int) -> None:
@@ -288,4 +301,4 @@ def test_the_hub_is_like_its_model() -> None:
     run_state_machine_as_test(
         Fan,
         settings=settings(
-            max_examples=100, stateful_step_count=50, deadline=None, report_multiple_bugs=False))
+            max_examples=150, stateful_step_count=50, deadline=None, report_multiple_bugs=False))
