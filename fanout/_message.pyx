@@ -6,6 +6,7 @@ collector header (nothing it refers to can refer back), no text of its uid.
 
 import os
 import time
+from collections.abc import Mapping
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -175,6 +176,8 @@ cdef object client_info():
 
 
 cdef dict checked_tags(tags):
+    if not isinstance(tags, Mapping):
+        raise TypeError(f"tags must be a mapping or None, not {type(tags).__name__}")
     cdef dict copy = dict(tags)
     for key, value in copy.items():
         if type(key) is not str or type(value) is not str:

@@ -207,8 +207,9 @@ cdef class Outbox(Subscriber):
                 self.drop_range(at, 1)
 
     cdef void drop_all(self) noexcept:
-        seal_run(self.hub)          # what a run adds counts as dropped
+        # With nothing queued there may be no hub: it was never initialized.
         if self.count > 0:
+            seal_run(self.hub)      # what a run adds counts as dropped
             self.drop_range(0, self.count)
         release(self.pending)
         self.pending = NULL

@@ -31,6 +31,7 @@ class WebSocketError(Exception):
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+        self.messages = []
 
 
 cdef bytes unmasked(const uint8_t* payload, Py_ssize_t size, const uint8_t* mask):
@@ -76,7 +77,11 @@ cdef class WebSocketReader:
             start = <const uint8_t*>PyBytes_AS_STRING(data)
             size = len(data)
         while used < size:
-            step = self.frame(start + used, size - used, messages)
+            try:
+                step = self.frame(start + used, size - used, messages)
+            except WebSocketError as error:
+                error.messages = messages
+                raise
             if step == 0:
                 break
             used += step

@@ -1,10 +1,14 @@
 from typing import final
 
 class WebSocketError(Exception):
-    """The peer broke the protocol or a limit; ``code`` closes the connection."""
+    """The peer broke the protocol or a limit; ``code`` closes the connection.
+
+    ``messages`` are those that became whole before it, in the same bytes.
+    """
 
     code: int
     reason: str
+    messages: list[tuple[int, bytes]]
     def __init__(self, code: int, reason: str) -> None: ...
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable
 
@@ -95,7 +96,7 @@ class Interest:
             self._failed.discard(channel)
             return None
         task = asyncio.ensure_future(self._move(channel, operation, subscribed))
-        task.add_done_callback(_retrieve)
+        task.add_done_callback(functools.partial(_report, channel))
         self._moves[channel] = task
         return task
 
@@ -127,7 +128,7 @@ class Interest:
             await self._engine.unsubscribe(channel)
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """The holders get the failure; the loop has nothing to add to it."""
-    if not task.cancelled():
-        task.exception()
+def _report(channel: str, move: asyncio.Task[None]) -> None:
+    """Also when somebody waits: an engine that fails is the operator's matter too."""
+    if not move.cancelled() and move.exception() is not None:
+        log.error("the engine could not subscribe to %r: %r", channel, move.exception())

@@ -60,7 +60,8 @@ class NodeStats:
     """What a node holds now, and what it has done since it was started.
 
     ``uptime`` is in seconds; ``num_subscriptions`` counts those of clients
-    and of in-process subscriptions; the other counters are the hub's, see
+    and of in-process subscriptions; ``num_published`` is what was published
+    through this node. The other counters are the hub's, see
     :class:`fanout.HubStats`.
     """
 
@@ -157,6 +158,7 @@ class Node:
             self._options = lambda channel: fixed
         self._state = "new"
         self._started = 0.0
+        self._published = 0
         self._clients: dict[str, Client] = {}
         self._users: dict[str, set[Client]] = {}
         self._queues: weakref.WeakSet[LocalQueue] = weakref.WeakSet()
@@ -303,6 +305,7 @@ class Node:
             raise MessageTooLargeError(
                 f"data must be at most {self.max_message_size} bytes, not {len(data)}")
         result = self.engine.publish_message(channel, message, options)
+        self._published += 1
         return _AfterTurn(result) if hub.turn_size > TURN_SIZE else result
 
     def publish_threadsafe(
@@ -354,7 +357,7 @@ class Node:
             if move is None:
                 self.interest.release(channel)
             else:
-                move.add_done_callback(functools.partial(self._release, channel))
+                move.add_done_callback(functools.partial(self._moved, channel, queue))
                 moves.append(move)
         return Subscription(self, channels, queue, moves)
 
@@ -427,7 +430,7 @@ class Node:
             num_users=len(self._users),
             num_channels=hub.num_channels,
             num_subscriptions=hub.num_subscriptions,
-            num_published=hub.num_published,
+            num_published=self._published,
             num_delivered=hub.num_delivered,
             num_dropped=hub.num_dropped,
             num_sends=hub.num_sends,
@@ -539,19 +542,23 @@ class Node:
                 "the node belongs to its loop's thread; from another one use publish_threadsafe")
         return hub
 
-    def _close_local(self, queue: LocalQueue) -> None:
+    def _close_local(self, queue: LocalQueue, error: BaseException | None = None) -> None:
         self._held.discard(queue)
         if self._hub is not None:
             for channel in self._hub.remove(queue):
                 self.interest.vacated(channel)
-        queue.close()
+        queue.close(error)
 
     def _close_all_local(self) -> None:
         for queue in list(self._queues):
             self._close_local(queue)
 
-    def _release(self, channel: str, move: asyncio.Task[None]) -> None:
+    def _moved(self, channel: str, queue: LocalQueue, move: asyncio.Task[None]) -> None:
+        """The engine has the channel of an in-process subscription, or it failed."""
         self.interest.release(channel)
+        if not move.cancelled() and (error := move.exception()) is not None:
+            # Whoever reads must hear that nothing will come.
+            self._close_local(queue, error)
 
     def _on_vacated(self, channels: list[str]) -> None:
         if self._state in ("running", "closing"):

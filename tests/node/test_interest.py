@@ -169,17 +169,28 @@ async def test_the_engine_cannot_subscribe_for_anybody(node: Node, engine: SlowE
 
 
 async def test_a_failure_is_not_taken_for_a_subscription(node: Node, engine: SlowEngine) -> None:
-    """The first keeps its queue, and may hope; the second must not be told that all is well."""
+    """The first is closed, with the reason; the second must not be told that all is well."""
     engine.free = True
     engine.failures = ["subscribe"]
     first = node.subscribe("a")
     with pytest.raises(ConnectionError):
         await first
-    assert not first.closed
     second = await node.subscribe("a")
     assert engine.has == {"a"}
-    first.close()
+    assert first.closed
+    with pytest.raises(ConnectionError):
+        await anext(aiter(first))
     second.close()
+
+
+async def test_a_reader_that_waited_for_nobody_hears_of_the_failure(
+    node: Node, engine: SlowEngine
+) -> None:
+    engine.free = True
+    engine.failures = ["subscribe"]
+    with pytest.raises(ConnectionError):
+        async for _ in node.subscribe("a"):
+            raise AssertionError("there is nothing to read")
 
 
 @pytest.mark.parametrize("then", ["subscribe", "nothing"])

@@ -11,6 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from fanout.server.surrogates import decode_with_surrogates
+
 __all__ = ["Command", "Reply", "decode_commands", "encode"]
 
 _NO_DATA = Raw(b"")
@@ -147,7 +149,12 @@ def decode_commands(frame: bytes) -> list[Command]:
 
     Raises ``ValueError`` when the frame is empty or one cannot be read.
     """
-    commands = _decoder.decode_lines(frame)
+    try:
+        commands = _decoder.decode_lines(frame)
+    except msgspec.DecodeError:
+        if b"\\u" not in frame:
+            raise
+        commands = decode_with_surrogates(frame, _decoder.decode_lines)
     if not commands:
         raise ValueError("an empty frame")
     return commands

@@ -13,6 +13,8 @@ import logging
 import sys
 import time
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from fanout.server.config import LOG_LEVELS
 
 __all__ = ["configure", "listening_line", "logger"]
@@ -74,6 +76,7 @@ def configure(level: str) -> None:
     root.setLevel(_LEVELS[level])
     # Its lines hold whole request targets, where clients may put tokens.
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("aiohttp.server").addFilter(_not_a_bad_request)
 
 
 def listening_line(version: str, host: str, port: int, engine: str) -> str:
@@ -82,3 +85,9 @@ def listening_line(version: str, host: str, port: int, engine: str) -> str:
         host = "0.0.0.0"
     shown = f"[{host}]" if ":" in host else host
     return f"fanout {version} listening on http://{shown}:{port} (engine {engine})"
+
+
+def _not_a_bad_request(record: logging.LogRecord) -> bool:
+    """A peer that does not speak HTTP gets its answer, and no line in the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)

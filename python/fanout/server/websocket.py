@@ -183,15 +183,20 @@ class WebSocketConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._peer_closed:
             return
+        broken = None
         try:
-            for opcode, payload in self._reader.feed(data):
-                self._on_message(opcode, payload)
-                if self._peer_closed:
-                    return
+            messages = self._reader.feed(data)
         except WebSocketError as error:
+            messages = error.messages       # what came before it counts
+            broken = error
+        for opcode, payload in messages:
+            self._on_message(opcode, payload)
+            if self._peer_closed:
+                return
+        if broken is not None:
             self._peer_closed = True        # what follows cannot be read
             if not self._closing:
-                self._session.on_broken(error.code, error.reason)
+                self._session.on_broken(broken.code, broken.reason)
                 self._end_writing()
 
     def eof_received(self) -> None:
@@ -309,6 +314,8 @@ def _handshake(accept: bytes, subprotocol: str) -> bytes:
 
 def _echo(payload: bytes) -> bytes:
     """The payload of the close frame that answers ``payload``."""
-    if len(payload) < 2:
+    if not payload:
         return b""
+    if len(payload) == 1:
+        return b"\x03\xea"              # 1002: a code has two bytes
     return payload[:2] if struct.unpack("!H", payload[:2])[0] in _CLOSE_CODES else b"\x03\xea"
