@@ -168,6 +168,36 @@ def test_remove_keeps_offset_and_epoch(store: Any) -> None:
     assert store.num_streams == 1
 
 
+def test_reading_makes_no_stream_end_sooner(
+    store: Any, expiry: Any, clock: ManualClock
+) -> None:
+    """After a removal the stream has the messages' old lifetime and META before it."""
+    fill(store, 3)
+    position = store.position("ch")
+    store.remove("ch")
+    assert store.position("ch") == position
+    assert store.read("ch", None, -1, False).position == position
+    clock.advance(10 + META - 0.25)
+    expiry.advance()
+    assert store.num_streams == 1
+    clock.advance(0.25)
+    expiry.advance()
+    assert store.num_streams == 0
+
+
+def test_reading_renews_a_stream_without_messages(
+    store: Any, expiry: Any, clock: ManualClock
+) -> None:
+    position = store.position("ch")
+    for _ in range(5):
+        clock.advance(META - 1)
+        expiry.advance()
+        assert store.position("ch") == position
+    clock.advance(META)
+    expiry.advance()
+    assert store.num_streams == 0
+
+
 def test_clear_forgets_all(store: Any, expiry: Any) -> None:
     for number in range(20):
         fill(store, 3, channel=f"ch{number}")
