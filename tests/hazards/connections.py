@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 LARGEST = 1 << 30
-_open: list["Connection"] = []
+_open: list[Connection] = []
 
 
 def abandon_connections() -> None:
@@ -172,15 +172,19 @@ class Connection(asyncio.Protocol):
         self.transport.close()
         stream = await reading
         await self.lost.wait()
+        self._forget()
+        return stream
+
+    def _forget(self) -> None:
         self.outbox.detach()
         self.peer.close()
-        return stream
+        if self in _open:
+            _open.remove(self)
 
     async def abort(self) -> None:
         self.transport.abort()
         await self.lost.wait()
-        self.outbox.detach()
-        self.peer.close()
+        self._forget()
 
 
 async def connect(
@@ -269,23 +273,14 @@ def collecting_everywhere(times: int = 40) -> Iterator[Callable[[Callable[[], ob
 
     The collector runs at the first, the second, ... object that it keeps
     account of and that is made afterwards, also by C (up to Python 3.11), and
-    runs the action then. Sizes are beyond those that CPython keeps for reuse.
+    runs the action then.
     """
     before, enabled = gc.get_threshold(), gc.isenabled()
     for place in range(1, times + 1):
-        kept: list[object] = []
 
-        def act_there(
-            action: Callable[[], object], place: int = place, kept: list[object] = kept
-        ) -> None:
+        def act_there(action: Callable[[], object], place: int = place) -> None:
             gc.disable()
-            gc.collect()
-            # Empty the interpreter's store of freed lists, dicts and tuples.
-            kept.extend([index] for index in range(200))
-            kept.extend({index: index} for index in range(200))
-            for length in range(1, 20):
-                kept.extend(tuple(range(index, index + length)) for index in range(2100))
-            gc.collect()
+            gc.collect()        # also frees the dicts, lists and tuples kept for reuse
             _Cycle(action)
             gc.set_threshold(place)
             gc.enable()
@@ -295,4 +290,3 @@ def collecting_everywhere(times: int = 40) -> Iterator[Callable[[Callable[[], ob
         finally:
             gc.set_threshold(*before)
             (gc.enable if enabled else gc.disable)()
-            gc.collect()

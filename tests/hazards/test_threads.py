@@ -136,17 +136,19 @@ def test_two_hubs_on_two_threads() -> None:
         hub.add_encoder(Frames())
         connections = [await connect(hub, "ch", f"own{number}") for number in range(60)]
         start.wait()
-        for _ in range(150):
-            publish(hub, "ch", name * 400)
-            for number in range(60):
-                publish(hub, f"own{number}", name * (number + 1))
-            hub.flush()
+        try:
+            for _ in range(150):
+                publish(hub, "ch", name * 400)
+                for number in range(60):
+                    publish(hub, f"own{number}", name * (number + 1))
+                hub.flush()
+                for connection in connections:
+                    for payload in frames_in(connection.received_now()):
+                        assert payload == name * len(payload), "the other thread's bytes"
+                await turn(1)
+        finally:
             for connection in connections:
-                for payload in frames_in(connection.received_now()):
-                    assert payload == name * len(payload), "the other thread's bytes"
-            await turn(1)
-        for connection in connections:
-            await connection.abort()
+                await connection.abort()
 
     def work(name: bytes) -> None:
         try:
