@@ -35,7 +35,8 @@ class Hub:
 
     It belongs to one thread, that of its loop: a call from another raises
     ``RuntimeError``. ``on_vacated(channels)`` is called at the end of a tick
-    with channels whose last subscriber was garbage-collected.
+    with channels whose last subscriber left by itself: it was garbage-collected,
+    closed, or closed because it was full.
     """
 
     def __init__(
