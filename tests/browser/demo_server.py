@@ -3,80 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import selectors
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
-_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
-_START_S = 30.0
-_STOP_S = 15.0
+from tests.process import ServerProcess
 
 
-class DemoServer:
-    """``python -m fanout serve --demo`` on a free port, which a restart keeps."""
+class DemoServer(ServerProcess):
+    """``fanout serve --demo``."""
 
     def __init__(self) -> None:
-        self.port = 0
-        self.log: list[str] = []
-        self._process: subprocess.Popen[str] | None = None
+        super().__init__("--demo")
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-    def start(self) -> None:
-        """Start, and return once it listens."""
-        self._process = process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "fanout", "serve", "--demo"),
-                *("--host", "127.0.0.1", "--port", str(self.port)),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        settled = threading.Event()
-        # The pipe is read to its end, or a server that logs much would block on it.
-        self._reader = threading.Thread(target=self._read, args=(process, settled), daemon=True)
-        self._reader.start()
-        if not settled.wait(_START_S) or process.poll() is not None:
-            self.stop(signal.SIGKILL)
-            raise AssertionError("the server did not start:\n" + "".join(self.log))
-
-    def _read(self, process: subprocess.Popen[str], settled: threading.Event) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self.log.append(line)
-            if found := _LISTENING.search(line):
-                self.port = int(found[1])
-                settled.set()
-        process.wait()
-        settled.set()
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End the process and return its exit status."""
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        process.send_signal(how)
-        try:
-            status = process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise AssertionError(
-                f"the server was still there {_STOP_S:g} s after {how.name}:\n" + "".join(self.log)
-            ) from None
-        finally:
-            self._reader.join()
-            assert process.stdout is not None
-            process.stdout.close()
-        return status
+        return f"{self.http}/"
 
 
 @contextlib.contextmanager

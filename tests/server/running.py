@@ -6,12 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import re
-import signal
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +18,11 @@ from fanout.server.app import Server
 from fanout.server.config import Config, ConfigError, check
 from fanout.server.config.reader import read
 from fanout.server.websocket import WebSocketEndpoint
+from tests.process import ServerProcess
 from tests.server.peer import Peer, connect
 
 Settings = Mapping[str, Any]
 
-_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
-_START_S = 30.0
 _STOP_S = 20.0
 
 
@@ -116,87 +110,17 @@ async def serving(settings: Settings, *, demo: bool = False) -> AsyncIterator[In
         await running.stopped()
 
 
-class Process:
-    """``python -m fanout serve`` on a free port, which a restart keeps."""
+class Process(ServerProcess):
+    """The server with a configuration of the test's."""
 
     def __init__(self, settings: Settings, directory: Path, *arguments: str) -> None:
-        self.port = 0
-        self.log: list[str] = []
-        self._config = directory / "config.json"
-        self._config.write_text(json.dumps(settings))
-        self._arguments = arguments
-        self._process: subprocess.Popen[str] | None = None
+        config = directory / "config.json"
+        config.write_text(json.dumps(settings))
+        super().__init__("--config", str(config), *arguments)
 
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/connection/websocket"
-
-    @property
-    def http(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> None:
-        """Start, and return once it listens."""
-        self._process = process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "fanout", "serve"),
-                *("--config", str(self._config), "--host", "127.0.0.1"),
-                *("--port", str(self.port), *self._arguments),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        settled = threading.Event()
-        # The pipe is read to its end, or a server that logs much would block on it.
-        self._reader = threading.Thread(target=self._read, args=(process, settled), daemon=True)
-        self._reader.start()
-        if not settled.wait(_START_S) or process.poll() is not None:
-            self.stop(signal.SIGKILL)
-            raise AssertionError("the server did not start:\n" + "".join(self.log))
-
-    def _read(self, process: subprocess.Popen[str], settled: threading.Event) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self.log.append(line)
-            if found := _LISTENING.search(line):
-                self.port = int(found[1])
-                settled.set()
-        process.wait()
-        settled.set()
-
-    def kill(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def wait(self, timeout: float = _STOP_S) -> int:
-        """Wait for the process to end; its exit status."""
-        process, self._process = self._process, None
-        assert process is not None
-        try:
-            return process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise AssertionError(
-                f"the server was still there after {timeout:g} s:\n" + "".join(self.log)
-            ) from None
-        finally:
-            self._reader.join()
-            assert process.stdout is not None
-            process.stdout.close()
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End the process; its exit status, 0 when there is none."""
-        if self._process is None:
-            return 0
-        self.kill(how)
-        return self.wait()
 
 
 def raw_socket(port: int) -> socket.socket:
