@@ -83,6 +83,7 @@ async def test_bad_arguments(
     with pytest.raises(error):
         Outbox(*{**given, **arguments}.values())
     assert references(owner) == before
+    assert None.__class__ is type(None)     # a hub of None was written to once
 
 
 @pytest.mark.parametrize("frame", [None, "frame", bytearray(b"frame"), memoryview(b"frame"), 5])

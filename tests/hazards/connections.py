@@ -25,6 +25,7 @@ __all__ = [
     "publish",
     "socket_pair",
     "turn",
+    "until",
 ]
 
 LARGEST = 1 << 30
@@ -43,6 +44,13 @@ async def turn(times: int = 3) -> None:
     """Let the loop do what is waiting, and what that left for the next turn."""
     for _ in range(times):
         await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait, turn by turn, for what no event tells."""
+    async with asyncio.timeout(20):
+        while not condition():      # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 def frame(payload: bytes) -> bytes:
@@ -166,9 +174,7 @@ class Connection(asyncio.Protocol):
     async def close(self) -> bytes:
         """Let all that is queued leave, and end; what the peer had not read yet."""
         reading = asyncio.ensure_future(self.receive_to_the_end())
-        async with asyncio.timeout(20):
-            while self.outbox.queued_bytes:
-                await asyncio.sleep(0)
+        await until(lambda: self.outbox.queued_bytes == 0)
         self.transport.close()
         stream = await reading
         await self.lost.wait()

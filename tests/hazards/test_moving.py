@@ -127,7 +127,7 @@ async def still_works(crowd: Crowd) -> None:
                    if crowd.hub.is_subscribed(each, "ch"))
     assert crowd.hub.num_subscribers("ch") == expected + 2
     for old in crowd.transports:
-        old.payloads    # raises where a frame is torn
+        assert old.payloads is not None     # raises where a frame is torn
     for subscriber in [outbox, queue, *crowd.outboxes, *crowd.queues]:
         crowd.hub.remove(subscriber)
     await turn()
@@ -248,6 +248,36 @@ async def test_in_an_encoder(
     outbox.detach()
 
 
+@pytest.mark.parametrize("method", ["publication", "join"])
+async def test_an_encoder_that_ends_the_channel(hub: Hub, method: str) -> None:
+    """The record that was looked up before it may be another channel's by now."""
+    class Ending:
+        def publication(self, channel: str, message: Message) -> bytes | None:
+            for each in outboxes:
+                hub.unsubscribe(each, "ch")
+            for each in outboxes:
+                hub.subscribe(each, "another", 1)
+            return frame(b"to ch")
+
+        def join(self, channel: str, info: ClientInfo) -> bytes | None:
+            return self.publication(channel, Message(channel, b""))
+
+        leave = join
+
+    encoding = hub.add_encoder(Ending())
+    transports = [MadeTransport() for _ in range(3)]
+    outboxes = [Outbox(hub, transport, None, encoding, 1 << 20) for transport in transports]
+    for outbox in outboxes:
+        hub.subscribe(outbox, "ch", 1)
+    if method == "publication":
+        assert publish(hub, "ch", b"x") == 0
+    else:
+        assert hub.broadcast_join("ch", ClientInfo("u")) == 0
+    hub.flush()
+    assert [transport.written for transport in transports] == [[], [], []]
+    assert hub.channels() == ["another"]
+
+
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 @pytest.mark.parametrize("overflow", [Overflow.DROP_OLDEST, Overflow.KEEP_LATEST])
 async def test_in_the_finalizer_of_a_dropped_message(
@@ -257,12 +287,23 @@ async def test_in_the_finalizer_of_a_dropped_message(
         crowd.hub.remove(queue)
     crowd.queues.clear()
     queues = [LocalQueue(crowd.hub, 1, overflow) for _ in range(3)]
-    for queue in queues:
+    last = LocalQueue(crowd.hub, 10, Overflow.CLOSE)
+    for queue in [*queues, last]:
         crowd.hub.subscribe(queue, "ch")
-    crowd.hub.broadcast("ch", message_with("ch", once(crowd, action)))
+    act = once(crowd, action)
+    lengths = []
+
+    def finalizer() -> None:
+        lengths.append(len(last))       # it has what drops the others' message
+        act()
+
+    crowd.hub.broadcast("ch", message_with("ch", finalizer))
+    last.get_nowait()
     assert crowd.calls == 0
     publish(crowd.hub, "ch", b"drops it")
     assert crowd.calls == 1
+    assert lengths == [1]
+    crowd.hub.remove(last)
     assert [len(queue) for queue in queues] == [1, 1, 1]
     for queue in queues:
         crowd.hub.remove(queue)

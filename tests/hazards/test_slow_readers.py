@@ -187,3 +187,20 @@ async def test_a_peer_that_resets_is_aborted_and_holds_nothing(hub: Hub) -> None
     assert broken.outbox.queued_bytes == 0
     assert publish(hub, "ch", b"after") == 0
     broken.outbox.detach()
+
+
+async def test_replies_wait_in_the_queue_that_is_bounded_not_in_the_transport(hub: Hub) -> None:
+    slow = await connect(hub, "ch", limit=LIMIT, send_buffer=4096)
+    await block(hub, slow, "ch")
+    buffered = slow.transport.get_write_buffer_size()
+    for number in range(40):
+        slow.outbox.write(frame(message(number)))
+        await turn(1)
+        assert slow.transport.get_write_buffer_size() <= buffered
+    assert slow.outbox.queued_bytes == 40 * (SIZE + 4)
+    for number in range(40, 60):
+        slow.outbox.write(frame(message(number)))
+        await turn(1)
+    assert slow.slow == 1
+    assert slow.transport.get_write_buffer_size() <= buffered
+    await slow.abort()

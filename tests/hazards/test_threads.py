@@ -96,9 +96,8 @@ async def test_a_finalizer_may_publish_threadsafe_at_any_moment() -> None:
         try:
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
-            async with asyncio.timeout(30):
-                while thread.is_alive():
-                    await asyncio.sleep(0.001)
+            await asyncio.to_thread(thread.join, 30)
+            assert not thread.is_alive()
         finally:
             gc.set_threshold(*threshold)
         gc.collect()
