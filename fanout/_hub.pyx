@@ -544,15 +544,15 @@ cdef class Hub:
             channel = <Channel*>subscriber.memberships.items[
                 subscriber.memberships.count - 1].channel
             name = <str>channel.record.name_owned
-            if self.leave(subscriber, subscriber.memberships.count - 1):
+            if (
+                self.leave(subscriber, subscriber.memberships.count - 1)
+                and self.on_vacated is not None
+            ):
                 try:
                     self.vacated.append(name)
                 except MemoryError:
                     pass        # leaving the rest matters more than telling
-        if (
-            self.vacated and not scheduled
-            and self.on_vacated is not None and not self.loop.is_closed()
-        ):
+        if self.vacated and not scheduled and not self.loop.is_closed():
             if PyThread_get_thread_ident() == self.thread:
                 self.loop.call_soon(self._on_tick)
             else:

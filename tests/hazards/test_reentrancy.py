@@ -21,7 +21,7 @@ from fanout._presence import PresenceStore
 from fanout._ring import HistoryStore
 from fanout._subscription import LocalQueue
 from fanout.types import ClientInfo, Message, Overflow, StreamPosition
-from tests.core.objects import info_with, message_with
+from tests.core.objects import fresh_str, info_with, message_with, references
 from tests.hazards.connections import (
     MadeTransport,
     collecting_everywhere,
@@ -194,6 +194,16 @@ async def test_a_subscriber_whose_weak_references_are_told_gets_nothing(hub: Hub
     await turn()
     assert [message.data for message in await other.get_batch()] == [b"x"]
     assert hub.num_subscribers("ch") == 1
+
+
+async def test_a_hub_that_tells_nobody_keeps_no_names(hub: Hub) -> None:
+    name = fresh_str("channel")
+    before = references(name)
+    queue = LocalQueue(hub, 10, Overflow.CLOSE)
+    hub.subscribe(queue, name)
+    assert references(name) == before + 1
+    del queue
+    assert references(name) == before
 
 
 @pytest.mark.parametrize("part", ["transport", "owner"])
