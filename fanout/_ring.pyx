@@ -232,7 +232,8 @@ cdef class HistoryStore(DeadlineSink):
             stream.meta_end = stream.messages_end + stream.meta_lifetime
             self.expiry.set(&stream.deadline, stream.messages_end)
         else:
-            stream.meta_end = now + stream.meta_lifetime
+            # Not sooner: after a removal it may still have the messages' end.
+            stream.meta_end = max(stream.meta_end, now + stream.meta_lifetime)
             self.expiry.set(&stream.deadline, stream.meta_end)
         return 0
 
