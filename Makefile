@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.h)
 
-.PHONY: run test bench bench-smoke lint types sanitize debug browser-packages clean
+.PHONY: run test bench bench-smoke lint types sanitize browser-packages clean
 
 # The demo server: http://127.0.0.1:8000
 run: $(VENV)/installed-server

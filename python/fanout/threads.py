@@ -25,7 +25,8 @@ class ThreadDoor:
     def __init__(self, node: Node, limit: int) -> None:
         self._node = node
         self._limit = limit
-        self._lock = threading.Lock()
+        # Re-entrant: a finalizer may publish while this thread makes an object under it.
+        self._lock = threading.RLock()
         self._waiting: deque[
             tuple[str, bytes, Mapping[str, str] | None,
                   concurrent.futures.Future[StreamPosition]]
