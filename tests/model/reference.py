@@ -384,13 +384,18 @@ class _Inbox:
     """
 
     __slots__ = (
-        "callback", "channels", "closed", "dropped", "error", "marked", "overflow",
+        "callback", "channels", "closed", "dropped", "error", "marked", "overflow", "owner",
         "queue", "received", "size", "waiter", "wakeups",
     )
 
     def __init__(
-        self, size: int, overflow: Overflow, callback: Callable[[Message], object] | None
+        self,
+        owner: Subscriber,
+        size: int,
+        overflow: Overflow,
+        callback: Callable[[Message], object] | None,
     ) -> None:
+        self.owner = weakref.ref(owner)
         self.queue: deque[Message] = deque()
         self.size = 1 if overflow is Overflow.KEEP_LATEST else size
         self.overflow = overflow
@@ -448,6 +453,7 @@ class Hub:
         # A dict of inboxes leaves in O(1) and keeps its order, unlike a set.
         self._channels: dict[str, dict[_Inbox, int]] = {}
         self._backlog: list[_Inbox] = []
+        self._kept: list[Subscriber | None] = []    # who is in it lives until it is flushed
         self._vacated: list[str] = []
         self._scheduled = False
         self.turn_size = 0
@@ -501,6 +507,7 @@ class Hub:
 
     def flush(self) -> None:
         backlog, self._backlog = self._backlog, []
+        kept, self._kept = self._kept, []
         for inbox in backlog:
             inbox.marked = False
         for inbox in backlog:
@@ -511,6 +518,7 @@ class Hub:
             elif inbox.waiter is not None and not inbox.waiter.done():
                 inbox.wakeups += 1
                 inbox.waiter.set_result(None)
+        kept.clear()
 
     def stats(self) -> HubStats:
         return HubStats(
@@ -571,6 +579,7 @@ class Hub:
         if not inbox.marked:
             inbox.marked = True
             self._backlog.append(inbox)
+            self._kept.append(inbox.owner())
             self._schedule()
 
     def _schedule(self) -> None:
@@ -598,7 +607,7 @@ class LocalQueue(Subscriber):
         callback: Callable[[Message], object] | None = None,
     ) -> None:
         self._hub = hub
-        self._inbox = _Inbox(size, overflow, callback)
+        self._inbox = _Inbox(self, size, overflow, callback)
 
     def __del__(self) -> None:
         self._hub._vacate(self._inbox)
