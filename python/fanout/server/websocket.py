@@ -82,9 +82,10 @@ class WebSocketEndpoint:
         transport.set_protocol(connection)
         protocol.transport = None
         protocol.connection_lost(None)
-        transport.write(_handshake(accept, subprotocol))
         connection.take(transport, Outbox(
             self._node.hub, transport, session, self._encoding, self._node.client_queue_size))
+        # Through the outbox like all that follows: nothing else ever writes.
+        connection.outbox.write(_handshake(accept, subprotocol))
         for data in early:
             connection.data_received(data)
         return web.Response()
