@@ -1,0 +1,1 @@
+"""Real brokers for tests: started on loopback ports of their own, stopped by process id."""
