@@ -9,10 +9,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
-from fanout._json cimport (
-    Writer, is_json, write_bytes, write_number, write_raw, write_string, writer_free, writer_init,
-)
+from fanout._json cimport is_json, write_number, write_raw, write_string
 from fanout._message cimport Message, message_info
+from fanout._writer cimport Writer, write_bytes, writer_free, writer_init
 
 
 cdef enum:
@@ -79,14 +78,17 @@ cdef bint write_info(Writer* out, info) except -1:
     return True
 
 
-cdef bint write_publication(Writer* out, Message message) except -1:
-    """Write a publication; False when it cannot be said in JSON."""
+cdef bint write_publication(Writer* out, str channel, Message message) except -1:
+    """Write a publication pushed in ``channel``; False when it cannot be said in JSON."""
     cdef bint first = True
     cdef object info = message_info(message)
     if not embeddable(message.data):
         return False
     write_literal(out, b'{"data":')
     write_raw(out, message.data)
+    if channel != message.channel:      # it came by a wildcard
+        write_literal(out, b',"channel":')
+        write_string(out, message.channel)
     if info is not None:
         write_literal(out, b',"info":')
         if not write_info(out, info):
@@ -113,7 +115,7 @@ def json_publication(Message message not None):
     cdef Writer out
     writer_init(&out)
     try:
-        if not write_publication(&out, message):
+        if not write_publication(&out, message.channel, message):
             return None
         return PyBytes_FromStringAndSize(out.data, out.size)
     finally:
@@ -141,7 +143,7 @@ cdef class JSONEncoder:
         writer_init(&out)
         try:
             self.open(&out, channel, b',"pub":')
-            if not write_publication(&out, message):
+            if not write_publication(&out, channel, message):
                 return None
             return self.close(&out)
         finally:

@@ -7,24 +7,13 @@ must be one valid value (RFC 8259), or the whole frame would be unreadable.
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport uint8_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr
 
-from fanout._memory cimport release, resize
+from fanout._writer cimport Writer, write_bytes
 
 
 cdef enum:
     DEEPEST = 512           # levels of nesting; deeper values are taken as invalid
-
-
-cdef int write_bytes(Writer* writer, const char* data, Py_ssize_t size) except -1:
-    cdef Py_ssize_t wanted = writer.size + size
-    if wanted > writer.capacity:
-        wanted = max(wanted + wanted // 2, 256)
-        writer.data = <char*>resize(writer.data, wanted)
-        writer.capacity = wanted
-    memcpy(writer.data + writer.size, data, size)
-    writer.size += size
-    return 0
 
 
 cdef int write_string(Writer* writer, str text) except -1:
@@ -76,11 +65,6 @@ cdef int write_raw(Writer* writer, bytes value) except -1:
             return write_bytes(writer, start, end - start)
         write_bytes(writer, start, newline - start)
         start = newline + 1
-
-
-cdef void writer_free(Writer* writer) noexcept:
-    release(writer.data)
-    writer_init(writer)
 
 
 cdef inline bint is_space(uint8_t byte) noexcept nogil:

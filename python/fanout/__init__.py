@@ -10,10 +10,13 @@ from fanout.engine import Engine, EngineEvents
 from fanout.errors import (
     BackpressureError,
     ClosedError,
+    EngineUnavailableError,
     FanoutError,
+    InsufficientStateError,
     MessageTooLargeError,
     SlowConsumerError,
     UnknownChannelError,
+    UnsupportedError,
 )
 from fanout.events import (
     ConnectEvent,
@@ -57,10 +60,12 @@ __all__ = [
     "Disconnect",
     "Engine",
     "EngineEvents",
+    "EngineUnavailableError",
     "FanoutError",
     "HistoryEvent",
     "HistoryPage",
     "HubStats",
+    "InsufficientStateError",
     "JoinMessage",
     "LeaveMessage",
     "MemoryEngine",
@@ -79,6 +84,7 @@ __all__ = [
     "SubscribeReply",
     "Subscription",
     "UnknownChannelError",
+    "UnsupportedError",
 ]
 
 __version__ = "0.1.0"

@@ -7,7 +7,7 @@ the embedded one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import Protocol, runtime_checkable
 
 from fanout.types import (
@@ -31,14 +31,23 @@ class EngineEvents(Protocol):
 
     An engine delivers to its own node what that node published, in the same
     way as what other nodes published, and calls ``on_message`` of one channel
-    in publish order.
+    in publish order. ``epoch`` is that of the stream in which the message has
+    its offset, ``""`` for a message without one. ``channel`` is what was
+    subscribed to; a message that came by a wildcard has its own.
+
+    An engine whose link to its server broke tells ``on_link_lost`` with the
+    channels that nothing arrives for from now on. When it delivers them again
+    it tells ``on_link_restored``: what was published in between did not
+    arrive, and what is published from now on does.
     """
 
-    def on_message(self, channel: str, message: Message) -> None: ...
+    def on_message(self, channel: str, message: Message, epoch: str) -> None: ...
     def on_join(self, channel: str, message: JoinMessage) -> None: ...
     def on_leave(self, channel: str, message: LeaveMessage) -> None: ...
     def on_control(self, message: ControlMessage) -> None: ...
     def on_admin(self, message: AdminMessage) -> None: ...
+    def on_link_lost(self, channels: Collection[str], error: Exception) -> None: ...
+    def on_link_restored(self, channels: Collection[str]) -> None: ...
 
 
 @runtime_checkable
@@ -52,6 +61,12 @@ class Engine(Protocol):
     an ignored failure warns of nothing. Bad arguments raise ``TypeError`` or
     ``ValueError`` from the call itself; a call before ``run`` or after
     ``close`` raises :exc:`fanout.ClosedError` from the call itself.
+
+    An engine that has a server raises :exc:`fanout.EngineUnavailableError`
+    from the awaitable when the server cannot be reached within the engine's
+    time limit, and :exc:`fanout.BackpressureError` from the call when more
+    waits for it than the engine's bound. What it cannot do at all raises
+    :exc:`fanout.UnsupportedError`.
     """
 
     @property
@@ -98,10 +113,14 @@ class Engine(Protocol):
         """Deliver to the admins connected to any node."""
         ...
 
-    def subscribe(self, channel: str) -> Awaitable[None]:
+    def subscribe(
+        self, channel: str, options: ChannelOptions | None = None
+    ) -> Awaitable[None]:
         """This node wants ``channel``: its first local subscriber came.
 
-        Subscribing again to a wanted channel changes nothing.
+        It delivers from when the awaitable is done. Subscribing again to a
+        wanted channel changes nothing. When ``options`` allow ``wildcards``
+        and the name has one, it stands for every channel that matches.
         """
         ...
 
@@ -112,8 +131,13 @@ class Engine(Protocol):
         """
         ...
 
-    async def channels(self) -> list[str]:
-        """Channels with one or more subscribers, on all nodes, in no order."""
+    async def channels(self, pattern: str | None = None) -> list[str]:
+        """Channels with one or more subscribers, on all nodes, in no order.
+
+        With ``pattern`` only those whose whole name matches: ``*`` is any
+        text, ``?`` one character, ``[a-c]`` one of these, ``[^a-c]`` one that
+        is none of these, and a backslash takes the next character as it is.
+        """
         ...
 
     async def add_presence(self, channel: str, conn_id: str, info: ClientInfo) -> None:

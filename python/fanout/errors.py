@@ -5,10 +5,13 @@ from __future__ import annotations
 __all__ = [
     "BackpressureError",
     "ClosedError",
+    "EngineUnavailableError",
     "FanoutError",
+    "InsufficientStateError",
     "MessageTooLargeError",
     "SlowConsumerError",
     "UnknownChannelError",
+    "UnsupportedError",
 ]
 
 
@@ -32,5 +35,30 @@ class UnknownChannelError(FanoutError, ValueError):
     """The node's options do not know the channel."""
 
 
+class UnsupportedError(FanoutError):
+    """The engine, as it is set up, cannot do what was asked for."""
+
+
+class InsufficientStateError(FanoutError):
+    """An in-process subscription was closed because messages are missing.
+
+    The channel recovers (:attr:`fanout.ChannelOptions.recover`), messages did
+    not arrive, and the history no longer has them all.
+    """
+
+
+class EngineUnavailableError(FanoutError, ConnectionError):
+    """The engine's server cannot be reached, or did not answer in time.
+
+    maybe_done
+        True when the operation had been sent and only its answer is missing:
+        it may have taken effect. False when it certainly did not.
+    """
+
+    def __init__(self, message: str, *, maybe_done: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_done = maybe_done
+
+
 class BackpressureError(FanoutError):
-    """More publishes wait to enter the loop from other threads than the bound allows."""
+    """More operations wait than the bound allows: from other threads, or for the engine."""

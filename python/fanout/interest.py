@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from fanout._awaitable import Ready
 from fanout._hub import Hub
 from fanout.engine import Engine
+from fanout.types import ChannelOptions
 
 __all__ = ["Interest"]
 
@@ -25,9 +26,12 @@ class Interest:
     follows the one under way.
     """
 
-    def __init__(self, engine: Engine, hub: Hub) -> None:
+    def __init__(
+        self, engine: Engine, hub: Hub, options: Callable[[str], ChannelOptions | None]
+    ) -> None:
         self._engine = engine
         self._hub = hub
+        self._options = options
         self._holds: dict[str, int] = {}
         self._moves: dict[str, asyncio.Task[None]] = {}
         # Wanted, but the engine could not subscribe: the next holder tries again.
@@ -47,7 +51,8 @@ class Interest:
         if (holds or self._hub.num_subscribers(channel)) and channel not in self._failed:
             return None
         try:
-            return self._start(channel, self._engine.subscribe(channel), True)
+            operation = self._engine.subscribe(channel, self._options(channel))
+            return self._start(channel, operation, True)
         except BaseException:
             self._drop_hold(channel)
             raise
@@ -123,7 +128,7 @@ class Interest:
 
     async def _call(self, channel: str, subscribed: bool) -> None:
         if subscribed:
-            await self._engine.subscribe(channel)
+            await self._engine.subscribe(channel, self._options(channel))
         else:
             await self._engine.unsubscribe(channel)
 

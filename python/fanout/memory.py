@@ -10,8 +10,24 @@ from fanout._awaitable import Ready
 from fanout._expiry import Expiry
 from fanout._presence import PresenceStore
 from fanout._ring import HistoryStore
+from fanout.checks import (
+    check_admin,
+    check_channel,
+    check_conn_id,
+    check_control,
+    check_info,
+    check_join,
+    check_leave,
+    check_limit,
+    check_message,
+    check_options,
+    check_pattern,
+    check_since,
+    refuse_wildcard,
+)
 from fanout.engine import EngineEvents
 from fanout.errors import ClosedError
+from fanout.pattern import channel_pattern
 from fanout.types import (
     AdminMessage,
     ChannelOptions,
@@ -83,61 +99,57 @@ class MemoryEngine:
         self, channel: str, message: Message, options: ChannelOptions | None = None
     ) -> Awaitable[StreamPosition]:
         events = self._running(channel)
-        if type(message) is not Message:
-            raise TypeError(f"message must be a Message, not {type(message).__name__}")
-        if message.channel != channel:
-            raise ValueError(
-                f"a message of channel {message.channel!r} cannot be published to {channel!r}")
+        check_message(channel, message)
+        check_options(options)
         position = _NO_POSITION
-        if options is not None:
-            if not isinstance(options, ChannelOptions):
-                raise TypeError(
-                    f"options must be ChannelOptions or None, not {type(options).__name__}")
-            if options.keeps_history:
-                stored = self._history.append(
-                    channel,
-                    message,
-                    options.history_size,
-                    options.history_lifetime,
-                    options.history_meta_lifetime,
-                    options.history_drop_inactive and channel not in self._wanted,
-                )
-                if stored is not None:
-                    message = stored
-                    position = Ready(self._history.position(channel))
+        epoch = ""
+        if options is not None and options.keeps_history:
+            stored = self._history.append(
+                channel,
+                message,
+                options.history_size,
+                options.history_lifetime,
+                options.history_meta_lifetime,
+                options.history_drop_inactive and channel not in self._wanted,
+            )
+            if stored is not None:
+                message = stored
+                place = self._history.position(channel)
+                position = Ready(place)
+                epoch = place.epoch
         if channel in self._wanted:
             try:
-                events.on_message(channel, message)
+                events.on_message(channel, message, epoch)
             except Exception as error:
                 return Ready(error=error)
         return position
 
     def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
         events = self._running(channel)
-        if not isinstance(message, JoinMessage):
-            raise TypeError(f"message must be a JoinMessage, not {type(message).__name__}")
+        check_join(message)
         return _told(events.on_join, channel, message) if channel in self._wanted else _DONE
 
     def publish_leave(self, channel: str, message: LeaveMessage) -> Awaitable[None]:
         events = self._running(channel)
-        if not isinstance(message, LeaveMessage):
-            raise TypeError(f"message must be a LeaveMessage, not {type(message).__name__}")
+        check_leave(message)
         return _told(events.on_leave, channel, message) if channel in self._wanted else _DONE
 
     def publish_control(self, message: ControlMessage) -> Awaitable[None]:
         events = self._running()
-        if not isinstance(message, ControlMessage):
-            raise TypeError(f"message must be a ControlMessage, not {type(message).__name__}")
+        check_control(message)
         return _told(events.on_control, message)
 
     def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
         events = self._running()
-        if not isinstance(message, AdminMessage):
-            raise TypeError(f"message must be an AdminMessage, not {type(message).__name__}")
+        check_admin(message)
         return _told(events.on_admin, message)
 
-    def subscribe(self, channel: str) -> Awaitable[None]:
+    def subscribe(
+        self, channel: str, options: ChannelOptions | None = None
+    ) -> Awaitable[None]:
         self._running(channel)
+        check_options(options)
+        refuse_wildcard(self.name, channel, options)
         self._wanted.add(channel)
         return _DONE
 
@@ -146,18 +158,23 @@ class MemoryEngine:
         self._wanted.discard(channel)
         return _DONE
 
-    async def channels(self) -> list[str]:
+    async def channels(self, pattern: str | None = None) -> list[str]:
         self._running()
-        return list(self._wanted)
+        check_pattern(pattern)
+        if pattern is None:
+            return list(self._wanted)
+        matches = channel_pattern(pattern).fullmatch
+        return [channel for channel in self._wanted if matches(channel)]
 
     async def add_presence(self, channel: str, conn_id: str, info: ClientInfo) -> None:
         self._running(channel)
-        _check_conn_id(conn_id)
+        check_conn_id(conn_id)
+        check_info(info)
         self._presence.add(channel, conn_id, info)
 
     async def remove_presence(self, channel: str, conn_id: str) -> None:
         self._running(channel)
-        _check_conn_id(conn_id)
+        check_conn_id(conn_id)
         self._presence.remove(channel, conn_id)
 
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
@@ -170,10 +187,7 @@ class MemoryEngine:
 
     async def history(self, channel: str, limit: int = 0) -> list[Message]:
         self._running(channel)
-        if not isinstance(limit, int) or isinstance(limit, bool):
-            raise TypeError(f"limit must be an int, not {limit!r}")
-        if limit < 0:
-            raise ValueError(f"limit must not be negative, not {limit!r}")
+        check_limit(limit, none_allowed=False)
         return self._history.newest(channel, min(limit, sys.maxsize))
 
     async def history_stream(
@@ -184,22 +198,10 @@ class MemoryEngine:
         reverse: bool = False,
     ) -> HistoryPage:
         self._running(channel)
-        if since is not None and not isinstance(since, StreamPosition):
-            raise TypeError(
-                f"since must be a StreamPosition or None, not {type(since).__name__}")
-        if since is not None:
-            if not (isinstance(since.offset, int) and isinstance(since.epoch, str)):
-                raise TypeError(f"since must have an int and a str, not {since!r}")
-            if not 0 <= since.offset < 1 << 64:
-                raise ValueError(
-                    f"since.offset must be between 0 and 2**64 - 1, not {since.offset!r}")
-        if limit is None:
-            return self._history.read(channel, since, -1, reverse)
-        if not isinstance(limit, int) or isinstance(limit, bool):
-            raise TypeError(f"limit must be an int or None, not {limit!r}")
-        if limit < 0:
-            raise ValueError(f"limit must not be negative, not {limit!r}")
-        return self._history.read(channel, since, min(limit, sys.maxsize), reverse)
+        check_since(since)
+        check_limit(limit)
+        most = -1 if limit is None else min(limit, sys.maxsize)
+        return self._history.read(channel, since, most, reverse)
 
     async def remove_history(self, channel: str) -> None:
         self._running(channel)
@@ -211,18 +213,8 @@ class MemoryEngine:
             raise ClosedError(
                 "the engine is closed" if self._closed
                 else "the engine was not started: run() first")
-        if not isinstance(channel, str):
-            raise TypeError(f"channel must be a str, not {type(channel).__name__}")
-        if not channel:
-            raise ValueError("channel must not be empty")
+        check_channel(channel)
         return self._events
-
-
-def _check_conn_id(conn_id: str) -> None:
-    if not isinstance(conn_id, str):
-        raise TypeError(f"conn_id must be a str, not {type(conn_id).__name__}")
-    if not conn_id:
-        raise ValueError("conn_id must not be empty")
 
 
 def _told(event: Callable[..., None], *arguments: object) -> Awaitable[None]:

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from fanout._expiry import Expiry
 from fanout._hub import Hub
 from fanout._subscription import LocalQueue
 from fanout.client import Client
-from fanout.codes import Disconnect
+from fanout.codes import Disconnect, DisconnectCode
 from fanout.engine import Engine
 from fanout.errors import ClosedError, MessageTooLargeError, UnknownChannelError
 from fanout.handlers import Handlers
@@ -179,7 +179,7 @@ class Node:
         loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hub = Hub(loop, self._on_vacated)
-        self.interest = Interest(self.engine, self._hub)
+        self.interest = Interest(self.engine, self._hub, self._options)
         self.expiry = Expiry()
         self.expiry.start(loop)
         self._emptied = asyncio.Event()
@@ -363,9 +363,9 @@ class Node:
 
     # ---- what the engine keeps -----------------------------------------
 
-    async def channels(self) -> list[str]:
-        """Channels with one or more subscribers, on all nodes."""
-        return await self.engine.channels()
+    async def channels(self, pattern: str | None = None) -> list[str]:
+        """Channels with one or more subscribers, on all nodes; ``pattern`` as in the engine's."""
+        return await self.engine.channels(pattern)
 
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
         """Who is in ``channel``, by connection id, on all nodes."""
@@ -406,7 +406,7 @@ class Node:
 
     async def disconnect(
         self, *, user: str = "", client: str = "",
-        disconnect: Disconnect = codes.DISCONNECT_FORCE,
+        disconnect: Disconnect | DisconnectCode = codes.DISCONNECT_FORCE,
     ) -> None:
         """Disconnect a user's connections, or one of them, on all nodes."""
         self._disconnect_here(user, client, disconnect)
@@ -478,11 +478,11 @@ class Node:
     def enter(self, client: Client) -> None:
         """A client may connect; raises what forbids it here and now."""
         if self._state != "running":
-            raise codes.DISCONNECT_SHUTDOWN
+            raise codes.DISCONNECT_SHUTDOWN()
         if client.user:
             others = self._users.setdefault(client.user, set())
             if self.user_connection_limit and len(others) >= self.user_connection_limit:
-                raise codes.DISCONNECT_CONNECTION_LIMIT
+                raise codes.DISCONNECT_CONNECTION_LIMIT()
             others.add(client)
         self._clients[client.id] = client
 
@@ -503,7 +503,7 @@ class Node:
 
     # ---- EngineEvents --------------------------------------------------
 
-    def on_message(self, channel: str, message: Message) -> None:
+    def on_message(self, channel: str, message: Message, epoch: str) -> None:
         self.hub.broadcast(channel, message)
 
     def on_join(self, channel: str, message: JoinMessage) -> None:
@@ -528,6 +528,12 @@ class Node:
     def on_admin(self, message: AdminMessage) -> None:
         if self.handlers.admin is not None:
             self.handlers.admin(message)
+
+    def on_link_lost(self, channels: Collection[str], error: Exception) -> None:
+        log.warning("nothing arrives for %d channels: %s", len(channels), error)
+
+    def on_link_restored(self, channels: Collection[str]) -> None:
+        log.info("%d channels are delivered again", len(channels))
 
     # ---- helpers -------------------------------------------------------
 
@@ -582,7 +588,9 @@ class Node:
             return [one] if one is not None and user in ("", one.user) else []
         return list(self._users.get(user, ()))
 
-    def _disconnect_here(self, user: str, client: str, disconnect: Disconnect) -> None:
+    def _disconnect_here(
+        self, user: str, client: str, disconnect: Disconnect | DisconnectCode
+    ) -> None:
         for connection in self._matching(user, client):
             connection.disconnect(disconnect)
 

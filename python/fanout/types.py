@@ -176,7 +176,13 @@ class ChannelOptions:
         Do not store a message when nobody is subscribed and no unexpired
         history exists.
     recover
-        Clients may ask for what they missed while they were away.
+        Subscribers' positions in the stream are watched: clients may ask for
+        what they missed while they were away, and what a broken link of the
+        engine kept back is read from the history, or its loss told. Nothing
+        is without history.
+    wildcards
+        ``*`` and ``>`` in the name of a subscribed channel stand for others,
+        where the engine can do that.
     publish
         A subscribed client may publish, without an ``on_publish`` handler.
     anonymous
@@ -195,11 +201,12 @@ class ChannelOptions:
     recover: bool = False
     publish: bool = False
     anonymous: bool = False
+    wildcards: bool = False
     slow: SlowPolicy = SlowPolicy.DISCONNECT
 
     def __post_init__(self) -> None:
         for name in ("presence", "join_leave", "history_drop_inactive", "recover",
-                     "publish", "anonymous"):
+                     "publish", "anonymous", "wildcards"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be a bool, not {getattr(self, name)!r}")
         if not isinstance(self.history_size, int) or isinstance(self.history_size, bool):

@@ -28,6 +28,10 @@ class Capability(enum.Flag):
     PRESENCE = enum.auto()
     MULTI_NODE = enum.auto()
     """Engines that one factory creates are nodes of one system."""
+    NO_WILDCARDS = enum.auto()
+    """A channel's name is only ever itself."""
+    OWN_STORAGE = enum.auto()
+    """What engines store ends with the last of them."""
     FAILURES = enum.auto()
     """``fail_publishes`` can make publishing fail."""
 
@@ -152,7 +156,10 @@ class _ManualTime(EngineFactory):
 
 class MemoryFactory(_ManualTime):
     name = "memory"
-    capabilities = Capability.HISTORY | Capability.PRESENCE | Capability.FAILURES
+    capabilities = (
+        Capability.HISTORY | Capability.PRESENCE | Capability.FAILURES
+        | Capability.NO_WILDCARDS | Capability.OWN_STORAGE
+    )
 
     def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> MemoryEngine:
         return MemoryEngine(
@@ -193,6 +200,7 @@ class ReferenceFactory(_ManualTime):
     name = "reference"
     capabilities = (
         Capability.HISTORY | Capability.PRESENCE | Capability.MULTI_NODE | Capability.FAILURES
+        | Capability.NO_WILDCARDS | Capability.OWN_STORAGE
     )
 
     def __init__(self) -> None:

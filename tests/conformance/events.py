@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from fanout import AdminMessage, ControlMessage, Engine, JoinMessage, LeaveMessage, Message
@@ -16,17 +16,20 @@ __all__ = ["Recorder"]
 class Recorder:
     """``EngineEvents`` that keep what they get.
 
-    ``arrived`` is all of it in order, as (kind, channel or None, message).
-    ``on_arrival`` is called after each, and ``error`` then raised if it is set.
+    ``arrived`` is all of it in order, as (kind, channel or None, message), and
+    ``epochs`` what the messages among it came with. ``on_arrival`` is called
+    after each, and ``error`` then raised if it is set.
     """
 
     arrived: list[tuple[str, str | None, object]] = field(default_factory=list)
+    epochs: list[str] = field(default_factory=list)
     on_arrival: Callable[[], object] | None = None
     error: Exception | None = None
     _more: asyncio.Event = field(default_factory=asyncio.Event)
     _marks: int = 0
 
-    def on_message(self, channel: str, message: Message) -> None:
+    def on_message(self, channel: str, message: Message, epoch: str) -> None:
+        self.epochs.append(epoch)
         self._add("message", channel, message)
 
     def on_join(self, channel: str, message: JoinMessage) -> None:
@@ -40,6 +43,12 @@ class Recorder:
 
     def on_admin(self, message: AdminMessage) -> None:
         self._add("admin", None, message)
+
+    def on_link_lost(self, channels: Collection[str], error: Exception) -> None:
+        self._add("link_lost", None, (tuple(channels), error))
+
+    def on_link_restored(self, channels: Collection[str]) -> None:
+        self._add("link_restored", None, tuple(channels))
 
     @property
     def messages(self) -> list[Message]:

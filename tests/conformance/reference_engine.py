@@ -24,7 +24,9 @@ from fanout import (
     Message,
     PresenceStats,
     StreamPosition,
+    UnsupportedError,
 )
+from fanout.pattern import channel_pattern
 from tests.model.reference import Expiry, HistoryStore, PresenceStore
 
 __all__ = ["Bus", "ReferenceEngine"]
@@ -116,7 +118,7 @@ class ReferenceEngine:
                 position = StreamPosition(
                     stored.offset, self.bus.history.position(channel).epoch)
         return self.bus.send(
-            channel, lambda events: events.on_message(channel, message), position)
+            channel, lambda events: events.on_message(channel, message, position.epoch), position)
 
     def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
         self._check_open()
@@ -140,9 +142,16 @@ class ReferenceEngine:
         _checked("message", message, AdminMessage)
         return self.bus.send(None, lambda events: events.on_admin(message), None)
 
-    def subscribe(self, channel: str) -> Awaitable[None]:
+    def subscribe(
+        self, channel: str, options: ChannelOptions | None = None
+    ) -> Awaitable[None]:
         self._check_open()
-        self.wanted.add(_checked_channel(channel))
+        _checked_channel(channel)
+        if options is not None:
+            _checked("options", options, ChannelOptions)
+            if options.wildcards and set(channel) & {"*", ">"}:
+                raise UnsupportedError(f"no wildcards: {channel!r}")
+        self.wanted.add(channel)
         return self._done()
 
     def unsubscribe(self, channel: str) -> Awaitable[None]:
@@ -150,9 +159,13 @@ class ReferenceEngine:
         self.wanted.discard(_checked_channel(channel))
         return self._done()
 
-    async def channels(self) -> list[str]:
+    async def channels(self, pattern: str | None = None) -> list[str]:
         self._check_open()
-        return list(set().union(*(node.wanted for node in self.bus.nodes)))
+        wanted = set().union(*(node.wanted for node in self.bus.nodes))
+        if pattern is not None:
+            matches = channel_pattern(_checked("pattern", pattern, str)).fullmatch
+            wanted = {channel for channel in wanted if matches(channel)}
+        return list(wanted)
 
     async def add_presence(self, channel: str, conn_id: str, info: ClientInfo) -> None:
         self._check_open()

@@ -220,7 +220,17 @@ async def test_closing_twice_is_allowed(engine: Engine) -> None:
     await engine.close()
 
 
-@pytest.mark.requires(Capability.HISTORY | Capability.PRESENCE)
+async def test_close_ends_every_task(engine_factory: EngineFactory) -> None:
+    tasks = asyncio.all_tasks()
+    engine = await engine_factory.create()
+    await engine.run(Recorder())
+    await engine.subscribe("ch")
+    await engine.publish_message("ch", Message("ch", b"1"))
+    await engine.close()
+    assert asyncio.all_tasks() == tasks
+
+
+@pytest.mark.requires(Capability.HISTORY | Capability.PRESENCE | Capability.OWN_STORAGE)
 async def test_close_gives_everything_back(engine_factory: EngineFactory) -> None:
     tasks = asyncio.all_tasks()
     events = Recorder()

@@ -249,6 +249,16 @@ async def test_a_stored_message_is_delivered_with_its_offset(
 
 
 @pytest.mark.requires(Capability.HISTORY)
+async def test_a_message_comes_with_its_stream_s_epoch(engine: Engine, events: Recorder) -> None:
+    kept = ChannelOptions(history_size=10, history_lifetime=60)
+    await engine.subscribe("news")
+    position = await engine.publish_message("news", Message("news", b"1"), kept)
+    await engine.publish_message("news", Message("news", b"2"))
+    await events.wait(2)
+    assert events.epochs == [position.epoch, ""]
+
+
+@pytest.mark.requires(Capability.HISTORY)
 async def test_the_published_message_is_not_changed(engine: Engine) -> None:
     kept = ChannelOptions(history_size=10, history_lifetime=60)
     message = Message("news", b"1", uid="u", timestamp=5.0, offset=77, tags={"a": "b"})

@@ -10,6 +10,7 @@ from fanout import (
     Engine,
     JoinMessage,
     Message,
+    UnsupportedError,
 )
 from tests.conformance.engines import Capability, EngineFactory
 from tests.conformance.events import Recorder
@@ -66,6 +67,53 @@ async def test_the_list_of_channels_is_the_caller_s_own(engine: Engine) -> None:
     await engine.subscribe("ch")
     (await engine.channels()).clear()
     assert await engine.channels() == ["ch"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (None, ["a.b", "a[1]", "ab", "abc", "b", "\N{SNOWMAN}x"]),
+        ("*", ["a.b", "a[1]", "ab", "abc", "b", "\N{SNOWMAN}x"]),
+        ("a*", ["a.b", "a[1]", "ab", "abc"]),
+        ("*b", ["a.b", "ab", "b"]),
+        ("a?", ["ab"]),
+        ("a.b", ["a.b"]),
+        ("a[ab]c", ["abc"]),
+        ("[a-b]", ["b"]),
+        ("a[^.]c", ["abc"]),
+        (r"a\[1]", ["a[1]"]),
+        ("", []),
+        ("x*", []),
+        ("\N{SNOWMAN}*", ["\N{SNOWMAN}x"]),
+    ],
+)
+async def test_a_pattern_selects_channels(
+    engine: Engine, pattern: str | None, expected: list[str]
+) -> None:
+    for name in ("ab", "abc", "a.b", "b", "a[1]", "\N{SNOWMAN}x"):
+        await engine.subscribe(name)
+    assert sorted(await engine.channels(pattern)) == expected
+
+
+@pytest.mark.parametrize("pattern", [b"*", 1, ["*"]])
+async def test_a_pattern_is_a_text(engine: Engine, pattern: object) -> None:
+    with pytest.raises(TypeError):
+        await engine.channels(pattern)
+
+
+@pytest.mark.requires(Capability.NO_WILDCARDS)
+@pytest.mark.parametrize("channel", ["news.*", ">", "a.*.b"])
+async def test_an_engine_without_wildcards_refuses_them(engine: Engine, channel: str) -> None:
+    with pytest.raises(UnsupportedError):
+        engine.subscribe(channel, ChannelOptions(wildcards=True))
+    await engine.subscribe("news", ChannelOptions(wildcards=True))
+    assert await engine.channels() == ["news"]
+
+
+async def test_wrong_options_are_refused(engine: Engine) -> None:
+    with pytest.raises(TypeError):
+        engine.subscribe("news", {"wildcards": True})
+    assert await engine.channels() == []
 
 
 @pytest.mark.requires(Capability.MULTI_NODE)

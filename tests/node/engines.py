@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from fanout import MemoryEngine
+from fanout import ChannelOptions, MemoryEngine
 
 __all__ = ["SlowEngine", "eventually"]
 
@@ -36,7 +36,9 @@ class SlowEngine(MemoryEngine):
         self.closed = True
         await super().close()
 
-    def subscribe(self, channel: str) -> Awaitable[None]:
+    def subscribe(
+        self, channel: str, options: ChannelOptions | None = None
+    ) -> Awaitable[None]:
         return self._operation("subscribe", channel)
 
     def unsubscribe(self, channel: str) -> Awaitable[None]:
