@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from fanout import codes
 from fanout._expiry import Timer
 from fanout._outbox import Outbox
-from fanout.codes import Disconnect
+from fanout.codes import ClientError, Disconnect, DisconnectCode
 from fanout.events import (
     ConnectEvent,
     ConnectReply,
@@ -50,7 +50,7 @@ class ClientTransport(Protocol):
     @property
     def outbox(self) -> Outbox: ...
 
-    def end(self, disconnect: Disconnect) -> None:
+    def end(self, disconnect: Disconnect | DisconnectCode) -> None:
         """Tell the peer why, and close; the client is cleaned up already."""
         ...
 
@@ -117,7 +117,9 @@ class Client:
         if not self.closed:
             self._transport.push_message(data)
 
-    def disconnect(self, disconnect: Disconnect = codes.DISCONNECT_FORCE) -> None:
+    def disconnect(
+        self, disconnect: Disconnect | DisconnectCode = codes.DISCONNECT_FORCE
+    ) -> None:
         """End the connection; does nothing the second time."""
         if not self.closed:
             self.close(disconnect)
@@ -129,7 +131,7 @@ class Client:
         """Let the application decide who this is, and enter the node."""
         handler = self.node.handlers.connect
         if handler is None:
-            raise codes.DISCONNECT_PERMISSION_DENIED
+            raise codes.DISCONNECT_PERMISSION_DENIED()
         reply = await answer(handler, event)
         if not isinstance(reply, ConnectReply):
             raise TypeError(f"on_connect must return a ConnectReply, not {reply!r}")
@@ -153,16 +155,16 @@ class Client:
         if pending is None:
             pending = set()
         if self.is_subscribed(channel) or channel in pending:
-            raise codes.ERROR_ALREADY_SUBSCRIBED
+            raise codes.ERROR_ALREADY_SUBSCRIBED()
         if self._transport.outbox.num_channels + len(pending) >= node.client_channel_limit:
-            raise codes.ERROR_LIMIT_EXCEEDED
+            raise codes.ERROR_LIMIT_EXCEEDED()
         options = self._options(channel)
         pending.add(channel)
         self._pending = pending
         try:
             handler = node.handlers.subscribe
             if handler is None:
-                raise codes.ERROR_PERMISSION_DENIED
+                raise codes.ERROR_PERMISSION_DENIED()
             reply = await answer_of_type(
                 SubscribeReply, _SUBSCRIBE, "subscribe", handler, self, event)
             wants_join_leave = reply.push_join_leave
@@ -211,7 +213,7 @@ class Client:
         node = self.node
         options = self._options(event.channel)
         if not event.data:
-            raise codes.ERROR_BAD_REQUEST
+            raise codes.ERROR_BAD_REQUEST()
         handler = node.handlers.publish
         if handler is not None:
             reply = await answer_of_type(
@@ -219,7 +221,7 @@ class Client:
         elif options.publish and self.is_subscribed(event.channel) and self._known(options):
             reply = _PUBLISH
         else:
-            raise codes.ERROR_PERMISSION_DENIED
+            raise codes.ERROR_PERMISSION_DENIED()
         return await node.publish(
             event.channel,
             event.data if reply.data is None else reply.data,
@@ -240,12 +242,12 @@ class Client:
         """Read a channel's stream; ``event.limit`` below 0 is all."""
         options = self._options(event.channel)
         if not options.keeps_history:
-            raise codes.ERROR_NOT_AVAILABLE
+            raise codes.ERROR_NOT_AVAILABLE()
         handler = self.node.handlers.history
         if handler is not None:
             await answer(handler, self, event)
         elif not (self.is_subscribed(event.channel) and self._known(options)):
-            raise codes.ERROR_PERMISSION_DENIED
+            raise codes.ERROR_PERMISSION_DENIED()
         page = await self.node.engine.history_stream(
             event.channel,
             event.since,
@@ -253,7 +255,7 @@ class Client:
             event.reverse,
         )
         if event.since is not None and event.since.epoch not in ("", page.position.epoch):
-            raise codes.ERROR_UNRECOVERABLE_POSITION
+            raise codes.ERROR_UNRECOVERABLE_POSITION()
         return page
 
     # ---- the application's side ----------------------------------------
@@ -269,7 +271,7 @@ class Client:
 
     # ---- the end -------------------------------------------------------
 
-    def close(self, disconnect: Disconnect) -> None:
+    def close(self, disconnect: Disconnect | DisconnectCode) -> None:
         """Leave the node and every channel; called once, by whoever ends it."""
         if self.closed:
             return
@@ -287,7 +289,9 @@ class Client:
         node.exit(self)
         infos = [(channel, info) for channel, info in infos if self._leaves_a_trace(channel)]
         if infos or node.handlers.disconnect is not None:
-            node.background(self._leave_all(infos, disconnect))
+            # Never the raised one: a handler that keeps it would keep its frames.
+            told = Disconnect(disconnect.code, disconnect.reason)
+            node.background(self._leave_all(infos, told))
 
     async def _leave_all(
         self, infos: list[tuple[str, ClientInfo]], disconnect: Disconnect
@@ -359,12 +363,12 @@ class Client:
     async def _check_presence(self, channel: str) -> None:
         options = self._options(channel)
         if not options.presence:
-            raise codes.ERROR_NOT_AVAILABLE
+            raise codes.ERROR_NOT_AVAILABLE()
         handler = self.node.handlers.presence
         if handler is not None:
             await answer(handler, self, channel)
         elif not (self.is_subscribed(channel) and self._known(options)):
-            raise codes.ERROR_PERMISSION_DENIED
+            raise codes.ERROR_PERMISSION_DENIED()
 
     async def _may_read(self, channel: str, options: ChannelOptions) -> bool:
         """Whether it may see who is there, from the moment it is subscribed."""
@@ -373,8 +377,7 @@ class Client:
             return options.presence and self._known(options)
         try:
             await answer(handler, self, channel)
-        except codes.ClientError as refusal:
-            codes.forget_where(refusal)
+        except ClientError:
             return False
         return options.presence
 
@@ -383,20 +386,20 @@ class Client:
 
     def _check_name(self, channel: str) -> None:
         if not channel:
-            raise codes.DISCONNECT_BAD_REQUEST
+            raise codes.DISCONNECT_BAD_REQUEST()
         if len(channel.encode("utf-8", "surrogatepass")) > self.node.max_channel_length:
-            raise codes.ERROR_BAD_REQUEST
+            raise codes.ERROR_BAD_REQUEST()
 
     def _options(self, channel: str) -> ChannelOptions:
         self._check_name(channel)
         options = self.node.channel_options(channel)
         if options is None:
-            raise codes.ERROR_UNKNOWN_CHANNEL
+            raise codes.ERROR_UNKNOWN_CHANNEL()
         return options
 
     def _check_open(self) -> None:
         if self.closed:
-            raise codes.DISCONNECT_CONNECTION_CLOSED
+            raise codes.DISCONNECT_CONNECTION_CLOSED()
 
 
 _SUBSCRIBE = SubscribeReply()

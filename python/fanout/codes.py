@@ -1,15 +1,18 @@
 """The client protocol's error, disconnect and unsubscribe codes.
 
-A handler raises one of these (or one of its own: errors 400-1999,
-disconnects 4000-4999) to refuse what a client asked for. Numbers, texts and
-meanings are those of the Centrifuge client protocol v2.
+A handler raises one of these, as in ``raise ERROR_PERMISSION_DENIED()``, or
+a :class:`ClientError` (400-1999) or :class:`Disconnect` (4000-4999) of its
+own, to refuse what a client asked for. Numbers, texts and meanings are those
+of the Centrifuge client protocol v2.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fanout.errors import FanoutError
 
-__all__ = ["ClientError", "Disconnect"]  # and every constant below
+__all__ = ["ClientError", "Disconnect", "DisconnectCode", "ErrorCode"]  # and every constant below
 
 
 class ClientError(FanoutError):
@@ -54,48 +57,71 @@ class Disconnect(FanoutError):
         return self.code < 3500 or 4000 <= self.code < 4500
 
 
-def forget_where(error: ClientError | Disconnect) -> None:
-    """Drop the frames that ``error`` was raised in; for whoever handles it.
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """One of the protocol's errors; call it for an exception to raise.
 
-    The codes are constants, raised again and again: each would hold the
-    frames of every time, and with them the sessions, for ever.
+    Each raise needs an exception of its own: one that is shared keeps the
+    frames of where it was raised, and with them the sessions, for ever.
     """
-    error.__traceback__ = None
-    error.__context__ = None
+
+    code: int
+    message: str
+    temporary: bool = False
+
+    def __call__(self) -> ClientError:
+        return ClientError(self.code, self.message, self.temporary)
 
 
-ERROR_INTERNAL = ClientError(100, "internal server error", temporary=True)
-ERROR_UNAUTHORIZED = ClientError(101, "unauthorized")
-ERROR_UNKNOWN_CHANNEL = ClientError(102, "unknown channel")
-ERROR_PERMISSION_DENIED = ClientError(103, "permission denied")
-ERROR_METHOD_NOT_FOUND = ClientError(104, "method not found")
-ERROR_ALREADY_SUBSCRIBED = ClientError(105, "already subscribed")
-ERROR_LIMIT_EXCEEDED = ClientError(106, "limit exceeded")
-ERROR_BAD_REQUEST = ClientError(107, "bad request")
-ERROR_NOT_AVAILABLE = ClientError(108, "not available")
-ERROR_TOKEN_EXPIRED = ClientError(109, "token expired")
-ERROR_EXPIRED = ClientError(110, "expired")
-ERROR_TOO_MANY_REQUESTS = ClientError(111, "too many requests", temporary=True)
-ERROR_UNRECOVERABLE_POSITION = ClientError(112, "unrecoverable position")
+@dataclass(frozen=True, slots=True)
+class DisconnectCode:
+    """One of the protocol's disconnects; call it for an exception to raise.
 
-DISCONNECT_CONNECTION_CLOSED = Disconnect(3000, "connection closed")
-DISCONNECT_SHUTDOWN = Disconnect(3001, "shutdown")
-DISCONNECT_INTERNAL = Disconnect(3004, "internal server error")
-DISCONNECT_SLOW = Disconnect(3008, "slow")
-DISCONNECT_WRITE_ERROR = Disconnect(3009, "write error")
-DISCONNECT_INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
-DISCONNECT_FORCE_RECONNECT = Disconnect(3011, "force reconnect")
-DISCONNECT_NO_PONG = Disconnect(3012, "no pong")
-DISCONNECT_TOO_MANY_REQUESTS = Disconnect(3013, "too many requests")
-DISCONNECT_INVALID_TOKEN = Disconnect(3500, "invalid token")
-DISCONNECT_BAD_REQUEST = Disconnect(3501, "bad request")
-DISCONNECT_STALE = Disconnect(3502, "stale")
-DISCONNECT_FORCE = Disconnect(3503, "force disconnect")
-DISCONNECT_CONNECTION_LIMIT = Disconnect(3504, "connection limit")
-DISCONNECT_CHANNEL_LIMIT = Disconnect(3505, "channel limit")
-DISCONNECT_INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
-DISCONNECT_PERMISSION_DENIED = Disconnect(3507, "permission denied")
-DISCONNECT_NOT_AVAILABLE = Disconnect(3508, "not available")
+    ``disconnect`` of clients and nodes takes it as it is.
+    """
+
+    code: int
+    reason: str
+
+    def __post_init__(self) -> None:
+        self()      # what the exception refuses cannot be sent either
+
+    def __call__(self) -> Disconnect:
+        return Disconnect(self.code, self.reason)
+
+
+ERROR_INTERNAL = ErrorCode(100, "internal server error", temporary=True)
+ERROR_UNAUTHORIZED = ErrorCode(101, "unauthorized")
+ERROR_UNKNOWN_CHANNEL = ErrorCode(102, "unknown channel")
+ERROR_PERMISSION_DENIED = ErrorCode(103, "permission denied")
+ERROR_METHOD_NOT_FOUND = ErrorCode(104, "method not found")
+ERROR_ALREADY_SUBSCRIBED = ErrorCode(105, "already subscribed")
+ERROR_LIMIT_EXCEEDED = ErrorCode(106, "limit exceeded")
+ERROR_BAD_REQUEST = ErrorCode(107, "bad request")
+ERROR_NOT_AVAILABLE = ErrorCode(108, "not available")
+ERROR_TOKEN_EXPIRED = ErrorCode(109, "token expired")
+ERROR_EXPIRED = ErrorCode(110, "expired")
+ERROR_TOO_MANY_REQUESTS = ErrorCode(111, "too many requests", temporary=True)
+ERROR_UNRECOVERABLE_POSITION = ErrorCode(112, "unrecoverable position")
+
+DISCONNECT_CONNECTION_CLOSED = DisconnectCode(3000, "connection closed")
+DISCONNECT_SHUTDOWN = DisconnectCode(3001, "shutdown")
+DISCONNECT_INTERNAL = DisconnectCode(3004, "internal server error")
+DISCONNECT_SLOW = DisconnectCode(3008, "slow")
+DISCONNECT_WRITE_ERROR = DisconnectCode(3009, "write error")
+DISCONNECT_INSUFFICIENT_STATE = DisconnectCode(3010, "insufficient state")
+DISCONNECT_FORCE_RECONNECT = DisconnectCode(3011, "force reconnect")
+DISCONNECT_NO_PONG = DisconnectCode(3012, "no pong")
+DISCONNECT_TOO_MANY_REQUESTS = DisconnectCode(3013, "too many requests")
+DISCONNECT_INVALID_TOKEN = DisconnectCode(3500, "invalid token")
+DISCONNECT_BAD_REQUEST = DisconnectCode(3501, "bad request")
+DISCONNECT_STALE = DisconnectCode(3502, "stale")
+DISCONNECT_FORCE = DisconnectCode(3503, "force disconnect")
+DISCONNECT_CONNECTION_LIMIT = DisconnectCode(3504, "connection limit")
+DISCONNECT_CHANNEL_LIMIT = DisconnectCode(3505, "channel limit")
+DISCONNECT_INAPPROPRIATE_PROTOCOL = DisconnectCode(3506, "inappropriate protocol")
+DISCONNECT_PERMISSION_DENIED = DisconnectCode(3507, "permission denied")
+DISCONNECT_NOT_AVAILABLE = DisconnectCode(3508, "not available")
 
 UNSUBSCRIBE_SERVER = 2000
 """Unsubscribed by the application; the client does not come back by itself."""

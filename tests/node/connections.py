@@ -11,6 +11,7 @@ from typing import Any
 from fanout import Client, ConnectEvent, Disconnect, Node, SubscribeEvent
 from fanout._frame import JSONEncoder
 from fanout._outbox import Outbox
+from fanout.codes import DisconnectCode
 
 __all__ = ["Connection"]
 
@@ -44,7 +45,7 @@ class Connection:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.wire = Wire()
-        self.ended: Disconnect | None = None
+        self.ended: Disconnect | DisconnectCode | None = None
         self.messages: list[bytes] = []
         self.unsubscribed: list[tuple[str, int, str]] = []
         self.slow = False
@@ -89,7 +90,7 @@ class Connection:
     def outbox(self) -> Outbox:
         return self._outbox
 
-    def end(self, disconnect: Disconnect) -> None:
+    def end(self, disconnect: Disconnect | DisconnectCode) -> None:
         self.ended = disconnect
 
     def push_message(self, data: bytes) -> None:

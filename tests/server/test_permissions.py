@@ -183,7 +183,7 @@ def test_half_a_surrogate_pair_matches_no_regex() -> None:
     assert_all(permissions(insecure=True, channel_regex="a", **KEEPS), "a\ud800", BAD)
 
 
-def assert_all(asked: Permissions, channel: str, answer: codes.ClientError | None) -> None:
+def assert_all(asked: Permissions, channel: str, answer: codes.ErrorCode | None) -> None:
     """Every question about the channel has this answer."""
     assert asked.may_subscribe("42", channel) is answer
     assert asked.may_publish("42", channel, b"1", True) is answer
@@ -287,7 +287,7 @@ def test_a_token_that_cannot_be_verified_opens_nothing() -> None:
         ("42", "$dialog#42", DENIED),
     ],
 )
-def test_user_limited_channels(user: str, channel: str, answer: codes.ClientError | None) -> None:
+def test_user_limited_channels(user: str, channel: str, answer: codes.ErrorCode | None) -> None:
     # The other flags do not reach into such a channel.
     for flags in ({}, dict.fromkeys(FLAGS, True)):
         asked = permissions(**{**flags, "allow_user_limited_channels": True})

@@ -19,8 +19,8 @@ from fanout.codes import (
     ERROR_NOT_AVAILABLE,
     ERROR_PERMISSION_DENIED,
     ERROR_UNKNOWN_CHANNEL,
-    ClientError,
-    Disconnect,
+    DisconnectCode,
+    ErrorCode,
 )
 from fanout.server.config import ChannelConfig, Config, NamespaceOptions
 from fanout.server.config.patterns import compile_channel_regex, compile_origin
@@ -87,7 +87,7 @@ class Permissions:
         # Not by scheme: behind a proxy that ends TLS the server sees plain HTTP.
         return origin_host != "" and origin_host.lower() == host.lower()
 
-    def may_connect(self, token: str = "") -> Disconnect | None:
+    def may_connect(self, token: str = "") -> DisconnectCode | None:
         """Whether a client with this token, or without one, may connect."""
         if token:
             return DISCONNECT_INVALID_TOKEN  # no key is known that it could be valid for
@@ -95,7 +95,7 @@ class Permissions:
             return None
         return DISCONNECT_BAD_REQUEST
 
-    def check_length(self, channel: str) -> ClientError | None:
+    def check_length(self, channel: str) -> ErrorCode | None:
         """107 for an empty name and for one of too many bytes.
 
         First of all checks, before "already subscribed" and "limit exceeded";
@@ -117,10 +117,10 @@ class Permissions:
         rules = self.resolve(channel)
         return None if rules is None else rules.channel_options
 
-    def may_subscribe(self, user: str, channel: str, token: str = "") -> ClientError | None:
+    def may_subscribe(self, user: str, channel: str, token: str = "") -> ErrorCode | None:
         """102, 107 or 103. A channel that needs a token is closed to everybody."""
         rules = self._rules(channel)
-        if isinstance(rules, ClientError):
+        if isinstance(rules, ErrorCode):
             return rules
         prefix = self._channel.private_prefix
         if token or (prefix and channel.startswith(prefix)):
@@ -136,10 +136,10 @@ class Permissions:
 
     def may_publish(
         self, user: str, channel: str, data: bytes, subscribed: bool
-    ) -> ClientError | None:
+    ) -> ErrorCode | None:
         """102, 107 (the name, then the data) or 103."""
         rules = self._rules(channel)
-        if isinstance(rules, ClientError):
+        if isinstance(rules, ErrorCode):
             return rules
         if not fits_format(data, rules.data_format):
             return ERROR_BAD_REQUEST
@@ -152,19 +152,19 @@ class Permissions:
             for_anonymous=options.allow_publish_for_anonymous,
         )
 
-    def may_presence(self, user: str, channel: str, subscribed: bool) -> ClientError | None:
+    def may_presence(self, user: str, channel: str, subscribed: bool) -> ErrorCode | None:
         """102, 107, 108 (no presence in this channel) or 103; also for presence statistics."""
         rules = self._rules(channel)
-        if isinstance(rules, ClientError):
+        if isinstance(rules, ErrorCode):
             return rules
         if not rules.options.presence:
             return ERROR_NOT_AVAILABLE
         return self._presence_answer(rules.options, user, subscribed)
 
-    def may_history(self, user: str, channel: str, subscribed: bool) -> ClientError | None:
+    def may_history(self, user: str, channel: str, subscribed: bool) -> ErrorCode | None:
         """102, 107, 108 (no history in this channel) or 103."""
         rules = self._rules(channel)
-        if isinstance(rules, ClientError):
+        if isinstance(rules, ErrorCode):
             return rules
         if not rules.channel_options.keeps_history:
             return ERROR_NOT_AVAILABLE
@@ -202,7 +202,7 @@ class Permissions:
             return self._without_namespace, channel
         return self._namespaces.get(name), rest
 
-    def _rules(self, channel: str) -> ChannelRules | ClientError:
+    def _rules(self, channel: str) -> ChannelRules | ErrorCode:
         """The rules of a channel whose name is in order, or what is wrong with it."""
         too_long = self.check_length(channel)
         if too_long is not None:
@@ -229,7 +229,7 @@ class Permissions:
 
     def _presence_answer(
         self, options: NamespaceOptions, user: str, subscribed: bool
-    ) -> ClientError | None:
+    ) -> ErrorCode | None:
         return self._answer(
             user,
             subscribed,
@@ -246,7 +246,7 @@ class Permissions:
         for_client: bool,
         for_subscriber: bool,
         for_anonymous: bool,
-    ) -> ClientError | None:
+    ) -> ErrorCode | None:
         allowed = (for_client or (for_subscriber and subscribed)) and (user != "" or for_anonymous)
         return None if allowed or self._client.insecure else ERROR_PERMISSION_DENIED
 

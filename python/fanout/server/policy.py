@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fanout.client import Client
-from fanout.codes import ClientError, Disconnect
+from fanout.codes import DisconnectCode, ErrorCode
 from fanout.events import (
     ConnectEvent,
     ConnectReply,
@@ -25,9 +25,9 @@ NAME_LENGTH = 40        # characters of a demo visitor's name
 def install(node: Node, permissions: Permissions, demo: bool = False) -> None:
     """Let ``permissions`` decide for ``node``; in a demo visitors may name themselves."""
 
-    def check(refusal: ClientError | Disconnect | None) -> None:
+    def check(refusal: ErrorCode | DisconnectCode | None) -> None:
         if refusal is not None:
-            raise refusal
+            raise refusal()
 
     @node.on_connect
     def connect(event: ConnectEvent) -> ConnectReply:

@@ -20,7 +20,7 @@ from fanout._frame import json_client_info, json_publication
 from fanout._json import valid_json
 from fanout._outbox import Outbox
 from fanout.client import Client
-from fanout.codes import ClientError, Disconnect
+from fanout.codes import ClientError, Disconnect, DisconnectCode
 from fanout.events import ConnectEvent, HistoryEvent, PublishEvent, SubscribeEvent
 from fanout.node import Node
 from fanout.server import commands as wire
@@ -139,7 +139,7 @@ class Session:
     def outbox(self) -> Outbox:
         return self._sink.outbox
 
-    def end(self, disconnect: Disconnect) -> None:
+    def end(self, disconnect: Disconnect | DisconnectCode) -> None:
         self._timer.cancel()
         self._inbox = None
         self._sink.close(disconnect.code, disconnect.reason)
@@ -163,7 +163,7 @@ class Session:
                 try:
                     read = wire.decode_commands(frame)
                 except (ValueError, RecursionError):
-                    raise codes.DISCONNECT_BAD_REQUEST from None
+                    raise codes.DISCONNECT_BAD_REQUEST() from None
                 for command in read:
                     await self._run(command)
                     if self.client.closed:
@@ -172,7 +172,6 @@ class Session:
                 self._inbox = None
                 self._sink.resume_reading()
         except Disconnect as disconnect:
-            codes.forget_where(disconnect)
             self.client.disconnect(disconnect)
         except Exception:
             logger.exception("a session failed")
@@ -183,16 +182,15 @@ class Session:
     async def _run(self, command: Command) -> None:
         if command.connect is not None and command.id:
             if self.client.connected or self._refused:
-                raise codes.DISCONNECT_BAD_REQUEST
+                raise codes.DISCONNECT_BAD_REQUEST()
         elif not self.client.connected:
-            raise codes.DISCONNECT_BAD_REQUEST
+            raise codes.DISCONNECT_BAD_REQUEST()
         elif command.id == 0 and command.send is None:
             self._pong()
             return
         try:
             await self._dispatch(command)
         except ClientError as error:
-            codes.forget_where(error)
             self._refused = not self.client.connected
             self._reply(Reply(id=command.id, error=wire.Error(
                 error.code, error.message, error.temporary)))
@@ -208,7 +206,7 @@ class Session:
         if command.connect is not None:
             await self._connect(command.id, command.connect)
         elif command.ping is not None:
-            raise codes.DISCONNECT_BAD_REQUEST
+            raise codes.DISCONNECT_BAD_REQUEST()
         elif command.subscribe is not None:
             await self._subscribe(command.id, command.subscribe)
         elif command.unsubscribe is not None:
@@ -222,16 +220,17 @@ class Session:
         elif command.history is not None:
             await self._history(command.id, command.history)
         elif command.rpc is not None:
-            raise codes.ERROR_NOT_AVAILABLE
+            raise codes.ERROR_NOT_AVAILABLE()
         elif command.send is not None:
-            raise codes.DISCONNECT_NOT_AVAILABLE
+            raise codes.DISCONNECT_NOT_AVAILABLE()
         elif command.refresh is not None:
-            raise codes.DISCONNECT_INVALID_TOKEN if command.refresh.token \
-                else codes.DISCONNECT_BAD_REQUEST
+            if command.refresh.token:
+                raise codes.DISCONNECT_INVALID_TOKEN()
+            raise codes.DISCONNECT_BAD_REQUEST()
         elif command.sub_refresh is not None:
-            raise codes.ERROR_PERMISSION_DENIED
+            raise codes.ERROR_PERMISSION_DENIED()
         else:
-            raise codes.DISCONNECT_BAD_REQUEST
+            raise codes.DISCONNECT_BAD_REQUEST()
 
     async def _connect(self, id: int, request: wire.ConnectRequest) -> None:
         settings = self._settings
@@ -255,7 +254,7 @@ class Session:
 
     async def _subscribe(self, id: int, request: wire.SubscribeRequest) -> None:
         if request.delta not in ("", "fossil"):
-            raise codes.DISCONNECT_BAD_REQUEST
+            raise codes.DISCONNECT_BAD_REQUEST()
         result = await self.client.subscribe(SubscribeEvent(
             channel=request.channel, token=request.token, data=bytes(request.data),
             join_leave=request.join_leave))
@@ -270,7 +269,7 @@ class Session:
 
     async def _unsubscribe(self, id: int, channel: str) -> None:
         if not channel:
-            raise codes.DISCONNECT_BAD_REQUEST
+            raise codes.DISCONNECT_BAD_REQUEST()
         await self.client.unsubscribe(channel)
         self._reply(Reply(id=id, unsubscribe=_EMPTY))
 
@@ -279,7 +278,7 @@ class Session:
         # The parser takes deeper values than can be embedded in a push: then
         # the channel's subscribers would be disconnected for them.
         if data and not valid_json(data):
-            raise codes.ERROR_BAD_REQUEST
+            raise codes.ERROR_BAD_REQUEST()
         await self.client.publish(PublishEvent(request.channel, data))
         self._reply(Reply(id=id, publish=_EMPTY))
 
@@ -297,9 +296,9 @@ class Session:
         since = None
         if request.since is not None:
             if not 0 <= request.since.offset < 1 << 64:
-                raise codes.ERROR_BAD_REQUEST
+                raise codes.ERROR_BAD_REQUEST()
             if request.reverse and request.since.offset == 0:
-                raise codes.ERROR_BAD_REQUEST
+                raise codes.ERROR_BAD_REQUEST()
             since = StreamPosition(request.since.offset, request.since.epoch)
         most = self._settings.history_limit
         limit = request.limit
@@ -336,11 +335,11 @@ class Session:
 
     def _pong(self) -> None:
         if not self._awaits_pong:
-            raise codes.DISCONNECT_BAD_REQUEST
+            raise codes.DISCONNECT_BAD_REQUEST()
         self._awaits_pong = False
         self._timer.start(max(0.0, self._next_ping - time.monotonic()))
 
-    def _finish(self, disconnect: Disconnect) -> None:
+    def _finish(self, disconnect: DisconnectCode) -> None:
         self._timer.cancel()
         self._inbox = None
         self.client.close(disconnect)
@@ -374,7 +373,7 @@ def _embedded(data: bytes, what: str) -> Raw | msgspec.UnsetType:
 
 def _text(json: bytes | None) -> Raw:
     if json is None:
-        raise codes.DISCONNECT_INAPPROPRIATE_PROTOCOL
+        raise codes.DISCONNECT_INAPPROPRIATE_PROTOCOL()
     return Raw(json)
 
 
