@@ -21,9 +21,17 @@ def proxy(valkey: ValkeyServer) -> Iterator[CuttingProxy]:
         yield proxy
 
 
-def connect(proxy: CuttingProxy) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+def connect(proxy: CuttingProxy, *, receive_buffer: int = 0) -> socket.socket:
+    connection = socket.socket()
+    connection.settimeout(10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    try:
+        connection.connect(("127.0.0.1", proxy.port))
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
@@ -113,11 +121,25 @@ def test_a_cut_in_the_middle_of_a_reply(proxy: CuttingProxy, passing: int) -> No
     assert proxy.num_connections == 0
 
 
+def test_a_cut_comes_in_place_of_the_next_byte(proxy: CuttingProxy) -> None:
+    with connect(proxy) as connection:
+        done = proxy.cut_after(len(PONG))
+        connection.sendall(PING)
+        assert receive(connection, len(PONG)) == PONG
+        assert proxy.num_connections == 1
+        assert not done.done()
+        connection.sendall(PING)
+        done.result(10)
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+
+
 def test_a_cut_in_a_long_reply_leaves_all_before_it(
     proxy: CuttingProxy, valkey: ValkeyServer
 ) -> None:
     valkey.client().set("long", b"x" * 300_000)
-    with connect(proxy) as connection:
+    # Most of it is still in the proxy's kernel when the last byte was handed over.
+    with connect(proxy, receive_buffer=4096) as connection:
         done = proxy.cut_after(200_000)
         connection.sendall(b"*2\r\n$3\r\nGET\r\n$4\r\nlong\r\n")
         received = receive(connection, 200_000)
