@@ -211,6 +211,19 @@ cdef class Hub:
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         return record.count if record != NULL else 0
 
+    def subscribers(self, str channel not None):
+        self.check_thread()
+        cdef list found = []        # before the look-up: it may start the collector
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        cdef uint32_t at
+        if record == NULL:
+            return found
+        for at in range(record.count):
+            # One whose last reference is gone is still here until it has left.
+            if Py_REFCNT(record.entries[at].subscriber_borrowed) > 0:
+                found.append(<object>record.entries[at].subscriber_borrowed)
+        return found
+
     def channels(self):
         self.check_thread()
         cdef Cursor cursor
@@ -405,23 +418,13 @@ cdef class Hub:
         memset(&self.run, 0, sizeof(Run))
 
     cdef int tell_unencodable(self, str channel, list encodings) except -1:
-        cdef list outboxes = []     # before the look-up: it may start the collector
-        cdef Channel* record = <Channel*>table_find(&self.table, channel)
-        cdef uint32_t at
-        if record == NULL:
-            return 0
-        for at in range(record.count):
-            if (
-                record.entries[at].kind == KIND_OUTBOX
-                and record.entries[at].encoding in encodings
-                and Py_REFCNT(record.entries[at].subscriber_borrowed) > 0
-            ):
-                outboxes.append(<object>record.entries[at].subscriber_borrowed)
-        for outbox in outboxes:
-            try:
-                outbox._on_unencodable(channel)
-            except Exception as error:
-                self.report("telling an outbox's owner failed", error)
+        cdef Subscriber subscriber
+        for subscriber in self.subscribers(channel):
+            if subscriber.kind == KIND_OUTBOX and subscriber.encoding in encodings:
+                try:
+                    (<object>subscriber)._on_unencodable(channel)
+                except Exception as error:
+                    self.report("telling an outbox's owner failed", error)
         return 0
 
     cdef int reserve(self, Kind kind, Py_ssize_t more) except -1:

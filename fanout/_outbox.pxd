@@ -14,7 +14,7 @@ cdef struct Pending:
 
 cdef class Outbox(Subscriber):
     cdef object transport           # None after detach
-    cdef object owner
+    cdef readonly object owner      # None after detach
     cdef int fd                     # -1: everything goes through the transport
     cdef Pending* pending           # [first, first + count)
     cdef uint32_t first

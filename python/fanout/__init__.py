@@ -22,13 +22,16 @@ from fanout.events import (
     ConnectEvent,
     ConnectReply,
     HistoryEvent,
+    Interruption,
     PublishEvent,
     PublishReply,
+    Restoration,
     SubscribeEvent,
     SubscribeReply,
 )
 from fanout.memory import MemoryEngine
 from fanout.node import Node, NodeStats
+from fanout.peers import NodeInfo
 from fanout.subscription import Subscription
 from fanout.types import (
     AdminMessage,
@@ -45,6 +48,7 @@ from fanout.types import (
     SlowPolicy,
     StreamPosition,
 )
+from fanout.version import VERSION
 
 __all__ = [
     "AdminMessage",
@@ -66,17 +70,20 @@ __all__ = [
     "HistoryPage",
     "HubStats",
     "InsufficientStateError",
+    "Interruption",
     "JoinMessage",
     "LeaveMessage",
     "MemoryEngine",
     "Message",
     "MessageTooLargeError",
     "Node",
+    "NodeInfo",
     "NodeStats",
     "Overflow",
     "PresenceStats",
     "PublishEvent",
     "PublishReply",
+    "Restoration",
     "SlowConsumerError",
     "SlowPolicy",
     "StreamPosition",
@@ -87,4 +94,4 @@ __all__ = [
     "UnsupportedError",
 ]
 
-__version__ = "0.1.0"
+__version__ = VERSION

@@ -11,6 +11,9 @@ class OutboxOwner(Protocol):
     def on_unencodable(self, channel: str) -> None:
         """A message of ``channel`` cannot be said in the outbox's encoding."""
         ...
+    def on_insufficient(self, channel: str) -> None:
+        """Messages of ``channel`` are missing, and cannot be had any more."""
+        ...
 
 @final
 class Outbox(Subscriber):
@@ -40,6 +43,9 @@ class Outbox(Subscriber):
         """Give back the memory of an empty queue; for a quiet moment."""
     def detach(self) -> None:
         """Forget the transport and drop what is queued. May be called twice."""
+    @property
+    def owner(self) -> OutboxOwner | None:
+        """Who is told; None after ``detach``."""
     @property
     def queued_bytes(self) -> int: ...
     @property

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fanout import codes
+from fanout._awaitable import Ready
 from fanout._expiry import Timer
 from fanout._outbox import Outbox
 from fanout.codes import ClientError, Disconnect, DisconnectCode
+from fanout.errors import BackpressureError, EngineUnavailableError
 from fanout.events import (
     ConnectEvent,
     ConnectReply,
@@ -27,6 +30,7 @@ from fanout.types import (
     HistoryPage,
     JoinMessage,
     LeaveMessage,
+    Message,
     PresenceStats,
     SlowPolicy,
     StreamPosition,
@@ -65,10 +69,16 @@ class ClientTransport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SubscribeResult:
-    """What a subscribe came to; ``position`` is set when the channel recovers."""
+    """What a subscribe came to.
+
+    ``position`` is where the client is in the stream, when the channel
+    recovers. ``missed`` are the messages between where it said it was and
+    there, oldest first; None when it did not ask, or they are not all kept.
+    """
 
     data: bytes = b""
     position: StreamPosition | None = None
+    missed: list[Message] | None = None
 
 
 class Client:
@@ -175,7 +185,7 @@ class Client:
             try:
                 if move is not None:
                     await asyncio.shield(move)
-                return await self._enter(channel, reply, options, wants_join_leave)
+                return await self._enter(event, reply, options, wants_join_leave)
             finally:
                 node.interest.release(channel)
         finally:
@@ -198,15 +208,9 @@ class Client:
 
     async def unsubscribe(self, channel: str) -> None:
         """End its subscription; nothing happens when there is none."""
-        hub = self.node.hub
-        if not hub.is_subscribed(self._transport.outbox, channel):
-            return
-        info = self.client_info(channel)
-        if hub.unsubscribe(self._transport.outbox, channel):
-            self.node.interest.vacated(channel)
-        if self._infos is not None:
-            self._infos.pop(channel, None)
-        await self._leave(channel, info)
+        info = self._exit(channel)
+        if info is not None:
+            await self._leave(channel, info)
 
     async def publish(self, event: PublishEvent) -> StreamPosition:
         """Publish into a channel, with its info beside the data."""
@@ -260,14 +264,21 @@ class Client:
 
     # ---- the application's side ----------------------------------------
 
-    async def unsubscribe_by_server(
+    def unsubscribe_by_server(
         self, channel: str, code: int = codes.UNSUBSCRIBE_SERVER, reason: str = "unsubscribed"
-    ) -> None:
-        """End its subscription to ``channel`` and tell it so."""
-        if self.is_subscribed(channel):
-            await self.unsubscribe(channel)
-            if not self.closed:
-                self._transport.push_unsubscribe(channel, code, reason)
+    ) -> Awaitable[None]:
+        """End its subscription to ``channel``, and tell it so.
+
+        This is done when it returns; the awaitable, which may be ignored,
+        finishes when the client's presence is gone and its leave published.
+        """
+        info = self._exit(channel)
+        if info is None:
+            return _DONE
+        self._transport.push_unsubscribe(channel, code, reason)
+        if not self._leaves_a_trace(channel):
+            return _DONE
+        return self.node.background(self._leave(channel, info))
 
     # ---- the end -------------------------------------------------------
 
@@ -305,10 +316,14 @@ class Client:
         options = self.node.channel_options(channel)
         if options is None:
             return
-        if options.presence:
-            await self.node.engine.remove_presence(channel, self.id)
-        if options.join_leave:
-            await self.node.engine.publish_leave(channel, LeaveMessage(channel, info))
+        try:
+            if options.presence:
+                await self.node.engine.remove_presence(channel, self.id)
+            if options.join_leave:
+                await self.node.engine.publish_leave(channel, LeaveMessage(channel, info))
+        except (EngineUnavailableError, BackpressureError) as error:
+            # It has left all the same; its presence ends by itself.
+            log.warning("leaving %r was not told: %s", channel, error)
 
     def _leaves_a_trace(self, channel: str) -> bool:
         options = self.node.channel_options(channel)
@@ -317,17 +332,22 @@ class Client:
     # ---- helpers -------------------------------------------------------
 
     async def _enter(
-        self, channel: str, reply: SubscribeReply, options: ChannelOptions, wants_join_leave: bool
+        self, event: SubscribeEvent, reply: SubscribeReply, options: ChannelOptions,
+        wants_join_leave: bool,
     ) -> SubscribeResult:
-        """Presence, then the hub, with nothing awaited behind the hub."""
+        """Presence, then the stream, then the hub, with nothing awaited behind the stream."""
         node = self.node
-        position = None
+        channel = event.channel
+        missed = None
         if options.presence:
             await node.engine.add_presence(
                 channel, self.id, ClientInfo(self.user, self.id, self.info, reply.info))
         try:
-            if options.recover and options.keeps_history:
-                position = (await node.engine.history_stream(channel, limit=0)).position
+            track = node.positions.watch(channel, options)
+            if track is not None and event.since is not None:
+                missed = await node.positions.recover(track, event.since)
+            elif track is not None:
+                await node.positions.open(track)
             self._check_open()
         except BaseException:
             if options.presence:
@@ -342,7 +362,19 @@ class Client:
         if options.presence and self._presence_timer is None:
             self._presence_timer = Timer(node.expiry, self._on_presence_timer)
             self._presence_timer.start(node.presence_interval)
-        return SubscribeResult(reply.data, position)
+        return SubscribeResult(reply.data, track.position if track is not None else None, missed)
+
+    def _exit(self, channel: str) -> ClientInfo | None:
+        """Leave the hub; who it was there, or None when it was not."""
+        hub = self.node.hub
+        if not hub.is_subscribed(self._transport.outbox, channel):
+            return None
+        info = self.client_info(channel)
+        if hub.unsubscribe(self._transport.outbox, channel):
+            self.node.interest.vacated(channel)
+        if self._infos is not None:
+            self._infos.pop(channel, None)
+        return info
 
     def _on_presence_timer(self) -> None:
         self.node.background(self._refresh_presence())
@@ -356,6 +388,8 @@ class Client:
                         channel, self.id, self.client_info(channel))
                     if not self.is_subscribed(channel):     # it left meanwhile
                         await self.node.engine.remove_presence(channel, self.id)
+        except (EngineUnavailableError, BackpressureError) as error:
+            log.info("the presence of %s was not refreshed: %s", self.id, error)
         finally:
             if self._presence_timer is not None:
                 self._presence_timer.start(self.node.presence_interval)
@@ -402,5 +436,6 @@ class Client:
             raise codes.DISCONNECT_CONNECTION_CLOSED()
 
 
+_DONE: Ready[None] = Ready(None)
 _SUBSCRIBE = SubscribeReply()
 _PUBLISH = PublishReply()

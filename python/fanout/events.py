@@ -11,8 +11,10 @@ __all__ = [
     "ConnectEvent",
     "ConnectReply",
     "HistoryEvent",
+    "Interruption",
     "PublishEvent",
     "PublishReply",
+    "Restoration",
     "SubscribeEvent",
     "SubscribeReply",
 ]
@@ -54,12 +56,15 @@ class SubscribeEvent:
     """A client asks to subscribe to ``channel``.
 
     ``join_leave`` is true when it wants the joins and leaves of others.
+    ``since`` is where it was in the channel's stream when it wants what it
+    missed, else None.
     """
 
     channel: str
     token: str = ""
     data: bytes = b""
     join_leave: bool = False
+    since: StreamPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +106,31 @@ class HistoryEvent:
     since: StreamPosition | None = None
     limit: int = 0
     reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """The engine's link broke: nothing arrives for ``channels`` until it is restored.
+
+    ``channels`` are those that this node is subscribed to and that are
+    concerned. Control messages of other nodes do not arrive either.
+    """
+
+    channels: tuple[str, ...]
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """The engine delivers ``channels`` again.
+
+    Of those that recover, ``whole`` lost nothing, or what they missed was
+    read from the history and delivered; the subscribers of those in ``lost``
+    were told to begin anew. ``unwatched`` do not recover: what was published
+    into them meanwhile did not arrive here, and nobody knows whether anything
+    was.
+    """
+
+    whole: tuple[str, ...]
+    lost: tuple[str, ...]
+    unwatched: tuple[str, ...]

@@ -11,8 +11,10 @@ from fanout.events import (
     ConnectEvent,
     ConnectReply,
     HistoryEvent,
+    Interruption,
     PublishEvent,
     PublishReply,
+    Restoration,
     SubscribeEvent,
     SubscribeReply,
 )
@@ -34,6 +36,8 @@ OnPresence = Callable[["Client", str], Awaitable[None] | None]
 OnHistory = Callable[["Client", HistoryEvent], Awaitable[None] | None]
 OnDisconnect = Callable[["Client", Disconnect], Awaitable[None] | None]
 OnAdmin = Callable[[AdminMessage], object]
+OnInterruption = Callable[[Interruption], Awaitable[None] | None]
+OnRestoration = Callable[[Restoration], Awaitable[None] | None]
 
 
 class Handlers:
@@ -51,6 +55,8 @@ class Handlers:
     history: OnHistory | None = None
     disconnect: OnDisconnect | None = None
     admin: OnAdmin | None = None
+    interruption: OnInterruption | None = None
+    restoration: OnRestoration | None = None
 
     def register(self, name: str, handler: Any) -> None:
         if not callable(handler):

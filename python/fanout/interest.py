@@ -23,15 +23,21 @@ class Interest:
     A channel is wanted while the hub has a subscriber for it, or while
     somebody holds it who is about to add one. Engine calls of one channel
     never overlap: when what is wanted changed meanwhile, the next call
-    follows the one under way.
+    follows the one under way. ``options`` tells a channel's, for the engine;
+    ``on_unwanted`` is called when a channel ceases to be wanted.
     """
 
     def __init__(
-        self, engine: Engine, hub: Hub, options: Callable[[str], ChannelOptions | None]
+        self,
+        engine: Engine,
+        hub: Hub,
+        options: Callable[[str], ChannelOptions | None],
+        on_unwanted: Callable[[str], object],
     ) -> None:
         self._engine = engine
         self._hub = hub
         self._options = options
+        self._on_unwanted = on_unwanted
         self._holds: dict[str, int] = {}
         self._moves: dict[str, asyncio.Task[None]] = {}
         # Wanted, but the engine could not subscribe: the next holder tries again.
@@ -64,7 +70,10 @@ class Interest:
 
     def vacated(self, channel: str) -> None:
         """The hub may have lost the last subscriber of a channel."""
-        if self._wanted(channel) or channel in self._moves:
+        if self._wanted(channel):
+            return
+        self._on_unwanted(channel)
+        if channel in self._moves:
             return
         self._failed.discard(channel)
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import json
 import logging
+import math
 import secrets
 import threading
 import time
@@ -19,14 +21,25 @@ from typing import Any, TypeVar
 from fanout import codes
 from fanout._expiry import Expiry
 from fanout._hub import Hub
+from fanout._outbox import Outbox
 from fanout._subscription import LocalQueue
 from fanout.client import Client
 from fanout.codes import Disconnect, DisconnectCode
 from fanout.engine import Engine
-from fanout.errors import ClosedError, MessageTooLargeError, UnknownChannelError
-from fanout.handlers import Handlers
+from fanout.errors import (
+    BackpressureError,
+    ClosedError,
+    FanoutError,
+    InsufficientStateError,
+    MessageTooLargeError,
+    UnknownChannelError,
+)
+from fanout.events import Interruption, Restoration
+from fanout.handlers import Handlers, answer
 from fanout.interest import Interest
 from fanout.memory import MemoryEngine
+from fanout.peers import NodeInfo, Peers
+from fanout.positions import Positions, Track
 from fanout.subscription import Subscription
 from fanout.threads import ThreadDoor
 from fanout.types import (
@@ -43,6 +56,7 @@ from fanout.types import (
     PresenceStats,
     StreamPosition,
 )
+from fanout.version import VERSION
 
 __all__ = ["Node", "NodeStats"]
 
@@ -106,6 +120,15 @@ class Node:
         Connections of one user, 0 for any number; anonymous ones do not count.
     presence_interval
         Seconds between two refreshes of a client's presence.
+    position_check_interval
+        Seconds in which the position in each channel that recovers and is
+        quiet is compared once with the channel's stream; 0 never.
+    recovery_limit
+        The most messages that a client, or this node after a broken link, is
+        given from the history to close a gap; 0 for any number.
+    info_interval
+        Seconds between two messages in which this node tells the others of
+        itself; 0 never.
     threadsafe_limit
         Publishes from other threads that may wait for the loop.
     """
@@ -122,6 +145,9 @@ class Node:
         client_channel_limit: int = 128,
         user_connection_limit: int = 0,
         presence_interval: float = 25.0,
+        position_check_interval: float = 40.0,
+        recovery_limit: int = 300,
+        info_interval: float = 3.0,
         threadsafe_limit: int = 10_000,
     ) -> None:
         if not (options is None or isinstance(options, ChannelOptions) or callable(options)):
@@ -132,6 +158,7 @@ class Node:
             ("client_queue_size", client_queue_size, 1),
             ("client_channel_limit", client_channel_limit, 1),
             ("user_connection_limit", user_connection_limit, 0),
+            ("recovery_limit", recovery_limit, 0),
             ("threadsafe_limit", threadsafe_limit, 1),
         ):
             if not isinstance(value, int) or isinstance(value, bool):
@@ -140,6 +167,12 @@ class Node:
                 raise ValueError(f"{what} must be at least {least}, not {value!r}")
         if not presence_interval > 0:
             raise ValueError(f"presence_interval must be above 0, not {presence_interval!r}")
+        for what, seconds in (
+            ("position_check_interval", position_check_interval),
+            ("info_interval", info_interval),
+        ):
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"{what} must be finite and not negative, not {seconds!r}")
         self.uid = secrets.token_hex(16)
         self.name = name or self.uid
         self.engine: Engine = engine if engine is not None else MemoryEngine()
@@ -150,6 +183,9 @@ class Node:
         self.client_channel_limit = client_channel_limit
         self.user_connection_limit = user_connection_limit
         self.presence_interval = presence_interval
+        self._position_check_interval = position_check_interval
+        self._recovery_limit = recovery_limit
+        self._info_interval = info_interval
         self._options: Callable[[str], ChannelOptions | None]
         if callable(options):
             self._options = options
@@ -164,6 +200,7 @@ class Node:
         self._queues: weakref.WeakSet[LocalQueue] = weakref.WeakSet()
         self._held: set[LocalQueue] = set()     # with a callback: they live until closed
         self._background: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.Task[None] | None = None
         self._emptied: asyncio.Event
         self._threads = ThreadDoor(self, threadsafe_limit)
         self.expiry: Expiry
@@ -179,14 +216,22 @@ class Node:
         loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hub = Hub(loop, self._on_vacated)
-        self.interest = Interest(self.engine, self._hub, self._options)
+        self.positions = Positions(
+            self.engine, self._hub, self._recovery_limit, self._on_insufficient)
+        self.interest = Interest(self.engine, self._hub, self._options, self.positions.forget)
         self.expiry = Expiry()
         self.expiry.start(loop)
         self._emptied = asyncio.Event()
+        self._peers = Peers(self.expiry, self._info_interval, self._tell_info)
         await self.engine.run(self)
         self._started = time.monotonic()
         self._threads.open(loop)
         self._state = "running"
+        if self._info_interval:
+            self._peers.start()
+        if self._position_check_interval:
+            self._watch = asyncio.ensure_future(
+                self.positions.watch_over(self._position_check_interval))
 
     async def shutdown(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - a budget
         """Disconnect everybody, finish what was accepted, and close the engine.
@@ -216,6 +261,9 @@ class Node:
             self._close_all_local()
             self.interest.abandon()
         self.hub.flush()
+        await self._stop_watching()
+        if self._info_interval:
+            await self._say_goodbye()
         self.expiry.stop()
         await self.engine.close()
         self._state = "closed"
@@ -276,6 +324,19 @@ class Node:
     def on_admin_message(self, handler: H) -> H:
         """Gets the admin messages of all nodes: ``(AdminMessage) -> None``."""
         self.handlers.register("admin", handler)
+        return handler
+
+    def on_interruption(self, handler: H) -> H:
+        """Is told that the engine's link broke: ``(Interruption) -> None``."""
+        self.handlers.register("interruption", handler)
+        return handler
+
+    def on_restoration(self, handler: H) -> H:
+        """Is told that the engine's link is back, and what was missed: ``(Restoration) -> None``.
+
+        It comes when the positions of the channels that recover were checked.
+        """
+        self.handlers.register("restoration", handler)
         return handler
 
     # ---- publishing ----------------------------------------------------
@@ -344,16 +405,18 @@ class Node:
         hub = self._open_hub()
         if not channels:
             raise TypeError("subscribe needs at least one channel")
-        for channel in channels:
-            self.checked_options(channel)
+        all_options = [self.checked_options(channel) for channel in channels]
         queue = LocalQueue(hub, size, overflow, callback)
         self._queues.add(queue)
         if callback is not None:
             self._held.add(queue)
         moves: list[asyncio.Task[None]] = []
-        for channel in channels:
+        for channel, options in zip(channels, all_options, strict=True):
             move = self.interest.hold(channel)
+            track = self.positions.watch(channel, options)
             hub.subscribe(queue, channel)
+            if track is not None and not track.epoch:
+                move = asyncio.ensure_future(self._open_track(track, move))
             if move is None:
                 self.interest.release(channel)
             else:
@@ -417,6 +480,10 @@ class Node:
         """End the subscriptions of a user's connections, or one of them, on all nodes."""
         await self._unsubscribe_here(channel, user, client)
         await self._tell_nodes("unsubscribe", {"channel": channel, "user": user, "client": client})
+
+    def info(self) -> list[NodeInfo]:
+        """This node first, then the others that were heard of lately."""
+        return [self._own_info(), *self._peers.all()]
 
     def stats(self) -> NodeStats:
         """What this node holds and has done."""
@@ -495,16 +562,21 @@ class Node:
             if not others:
                 del self._users[client.user]
 
-    def background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for; ``shutdown`` does."""
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something that nobody needs to wait for; ``shutdown`` does."""
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     # ---- EngineEvents --------------------------------------------------
 
     def on_message(self, channel: str, message: Message, epoch: str) -> None:
-        self.hub.broadcast(channel, message)
+        track = self.positions.get(channel) if epoch else None
+        if track is None:
+            self.hub.broadcast(channel, message)
+        else:
+            track.accept(message, epoch)
 
     def on_join(self, channel: str, message: JoinMessage) -> None:
         self.hub.broadcast_join(channel, message.info)
@@ -515,25 +587,25 @@ class Node:
     def on_control(self, message: ControlMessage) -> None:
         if message.uid == self.uid:
             return
-        params = json.loads(message.params)
-        if message.method == "disconnect":
-            self._disconnect_here(
-                params["user"], params["client"], Disconnect(params["code"], params["reason"]))
-        elif message.method == "unsubscribe":
-            self.background(
-                self._unsubscribe_here(params["channel"], params["user"], params["client"]))
-        else:
-            log.warning("unknown control method %r from node %s", message.method, message.uid)
+        try:
+            self._obey(message)
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("a control message %r from node %s cannot be read: %r",
+                        message.method, message.uid, error)
 
     def on_admin(self, message: AdminMessage) -> None:
         if self.handlers.admin is not None:
             self.handlers.admin(message)
 
     def on_link_lost(self, channels: Collection[str], error: Exception) -> None:
-        log.warning("nothing arrives for %d channels: %s", len(channels), error)
+        log.warning("the engine's link broke, nothing arrives for %d channels: %s",
+                    len(channels), error)
+        if self.handlers.interruption is not None:
+            event = Interruption(tuple(channels), error)
+            self.background(answer(self.handlers.interruption, event))
 
     def on_link_restored(self, channels: Collection[str]) -> None:
-        log.info("%d channels are delivered again", len(channels))
+        self.background(self._restore(tuple(channels)))
 
     # ---- helpers -------------------------------------------------------
 
@@ -547,6 +619,79 @@ class Node:
             raise RuntimeError(
                 "the node belongs to its loop's thread; from another one use publish_threadsafe")
         return hub
+
+    def _obey(self, message: ControlMessage) -> None:
+        if message.method == "node":
+            self._peers.heard(NodeInfo.from_params(message.params))
+            return
+        params = json.loads(message.params)
+        if message.method == "disconnect":
+            self._disconnect_here(
+                params["user"], params["client"], Disconnect(params["code"], params["reason"]))
+        elif message.method == "unsubscribe":
+            self.background(
+                self._unsubscribe_here(params["channel"], params["user"], params["client"]))
+        elif message.method == "shutdown":
+            self._peers.left(message.uid)
+        else:
+            log.warning("unknown control method %r from node %s", message.method, message.uid)
+
+    def _own_info(self) -> NodeInfo:
+        stats = self.stats()
+        return NodeInfo(
+            uid=self.uid,
+            name=self.name,
+            version=VERSION,
+            num_clients=stats.num_clients,
+            num_users=stats.num_users,
+            num_channels=stats.num_channels,
+            num_subscriptions=stats.num_subscriptions,
+            uptime=stats.uptime,
+        )
+
+    def _tell_info(self) -> None:
+        params = self._own_info().to_params()
+        with contextlib.suppress(ClosedError, BackpressureError):
+            # Whether it arrives does not matter: the next one follows.
+            self.engine.publish_control(ControlMessage(self.uid, "node", params))
+
+    async def _say_goodbye(self) -> None:
+        self._peers.stop()
+        try:
+            await self._tell_nodes("shutdown", {})
+        except FanoutError as error:
+            log.info("the other nodes were not told of the shutdown: %s", error)
+
+    async def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await self.positions.close()
+
+    async def _open_track(self, track: Track, move: asyncio.Task[None] | None) -> None:
+        if move is not None:
+            await asyncio.shield(move)
+        await self.positions.open(track)
+
+    async def _restore(self, channels: tuple[str, ...]) -> None:
+        whole, lost = await self.positions.restore(channels)
+        event = Restoration(
+            tuple(whole), tuple(lost), tuple(set(channels).difference(whole, lost)))
+        log.warning(
+            "the engine's link is back: of %d channels %d lost nothing, %d did, and of %d "
+            "nobody knows", len(channels), len(whole), len(lost), len(event.unwatched))
+        if self.handlers.restoration is not None:
+            await answer(self.handlers.restoration, event)
+
+    def _on_insufficient(self, channel: str) -> None:
+        """Messages of a channel are lost to those who are subscribed here."""
+        for subscriber in self.hub.subscribers(channel):
+            if isinstance(subscriber, Outbox):
+                if subscriber.owner is not None:
+                    subscriber.owner.on_insufficient(channel)
+            elif isinstance(subscriber, LocalQueue):
+                self._close_local(subscriber, InsufficientStateError(
+                    f"messages of {channel!r} did not arrive, and its history does not have "
+                    "them all any more"))
 
     def _close_local(self, queue: LocalQueue, error: BaseException | None = None) -> None:
         self._held.discard(queue)
@@ -595,8 +740,11 @@ class Node:
             connection.disconnect(disconnect)
 
     async def _unsubscribe_here(self, channel: str, user: str, client: str) -> None:
-        for connection in self._matching(user, client):
-            await connection.unsubscribe_by_server(channel)
+        for leaving in [
+            connection.unsubscribe_by_server(channel)
+            for connection in self._matching(user, client)
+        ]:
+            await leaving
 
 
 class _AfterTurn:

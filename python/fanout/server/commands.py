@@ -34,6 +34,9 @@ class SubscribeRequest(Struct):
     data: Raw = _NO_DATA
     join_leave: bool = False
     delta: str = ""
+    recover: bool = False
+    offset: int = 0
+    epoch: str = ""
 
 
 class ChannelRequest(Struct):
@@ -108,9 +111,12 @@ class ConnectResult(Struct):
 class SubscribeResult(Struct):
     data: Raw | UnsetType = UNSET
     recoverable: bool | UnsetType = UNSET
+    positioned: bool | UnsetType = UNSET
     epoch: str | UnsetType = UNSET
     offset: int | UnsetType = UNSET
-    positioned: bool | UnsetType = UNSET
+    was_recovering: bool | UnsetType = UNSET
+    recovered: bool | UnsetType = UNSET
+    publications: list[Raw] | UnsetType = UNSET
 
 
 class PresenceResult(Struct):

@@ -19,8 +19,9 @@ from fanout._expiry import Timer
 from fanout._frame import json_client_info, json_publication
 from fanout._json import valid_json
 from fanout._outbox import Outbox
-from fanout.client import Client
-from fanout.codes import ClientError, Disconnect, DisconnectCode
+from fanout.client import Client, SubscribeResult
+from fanout.codes import ClientError, Disconnect, DisconnectCode, ErrorCode
+from fanout.errors import BackpressureError, EngineUnavailableError, UnsupportedError
 from fanout.events import ConnectEvent, HistoryEvent, PublishEvent, SubscribeEvent
 from fanout.node import Node
 from fanout.server import commands as wire
@@ -133,6 +134,10 @@ class Session:
         logger.warning("a message in %r is not JSON; its JSON clients are disconnected", channel)
         self.client.disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL)
 
+    def on_insufficient(self, channel: str) -> None:
+        self.client.unsubscribe_by_server(
+            channel, codes.UNSUBSCRIBE_INSUFFICIENT, "insufficient state")
+
     # ---- ClientTransport -----------------------------------------------
 
     @property
@@ -191,15 +196,19 @@ class Session:
         try:
             await self._dispatch(command)
         except ClientError as error:
-            self._refused = not self.client.connected
-            self._reply(Reply(id=command.id, error=wire.Error(
-                error.code, error.message, error.temporary)))
+            self._fail(command, error)
         except Disconnect:
             raise
+        except UnsupportedError as error:
+            logger.warning("a command failed: %s", error)
+            self._fail(command, codes.ERROR_NOT_AVAILABLE)
+        except (EngineUnavailableError, BackpressureError) as error:
+            # The engine's link has told already: no place in the code for each command.
+            logger.warning("a command failed: %s", error)
+            self._fail(command, codes.ERROR_INTERNAL)
         except Exception:
             logger.exception("a command failed")
-            self._refused = not self.client.connected
-            self._reply(Reply(id=command.id, error=_INTERNAL))
+            self._fail(command, codes.ERROR_INTERNAL)
 
     async def _dispatch(self, command: Command) -> None:
         """Run the command's method; the order is the protocol's."""
@@ -255,16 +264,13 @@ class Session:
     async def _subscribe(self, id: int, request: wire.SubscribeRequest) -> None:
         if request.delta not in ("", "fossil"):
             raise codes.DISCONNECT_BAD_REQUEST()
+        since = None
+        if request.recover:
+            since = _position(request.offset, request.epoch)
         result = await self.client.subscribe(SubscribeEvent(
             channel=request.channel, token=request.token, data=bytes(request.data),
-            join_leave=request.join_leave))
-        position = result.position
-        self._reply(Reply(id=id, subscribe=wire.SubscribeResult(
-            data=_embedded(result.data, "SubscribeReply.data"),
-            recoverable=True if position is not None else UNSET,
-            epoch=position.epoch if position is not None else UNSET,
-            offset=position.offset if position is not None else UNSET,
-        )))
+            join_leave=request.join_leave, since=since))
+        self._reply(Reply(id=id, subscribe=_subscribe_result(result, since)))
         self.client.announce(request.channel)
 
     async def _unsubscribe(self, id: int, channel: str) -> None:
@@ -295,11 +301,9 @@ class Session:
     async def _history(self, id: int, request: wire.HistoryRequest) -> None:
         since = None
         if request.since is not None:
-            if not 0 <= request.since.offset < 1 << 64:
-                raise codes.ERROR_BAD_REQUEST()
             if request.reverse and request.since.offset == 0:
                 raise codes.ERROR_BAD_REQUEST()
-            since = StreamPosition(request.since.offset, request.since.epoch)
+            since = _position(request.since.offset, request.since.epoch)
         most = self._settings.history_limit
         limit = request.limit
         if most and (limit < 0 or limit > most):
@@ -309,6 +313,11 @@ class Session:
         self._reply(Reply(id=id, history=wire.HistoryResult(
             [_publication(message) for message in page.messages],
             page.position.epoch, page.position.offset)))
+
+    def _fail(self, command: Command, error: ClientError | ErrorCode) -> None:
+        self._refused = not self.client.connected
+        self._reply(Reply(id=command.id, error=wire.Error(
+            error.code, error.message, error.temporary)))
 
     def _reply(self, reply: Reply) -> None:
         if not self.client.closed:
@@ -346,10 +355,6 @@ class Session:
 
 
 _EMPTY = wire.Empty()
-_INTERNAL = wire.Error(
-    codes.ERROR_INTERNAL.code, codes.ERROR_INTERNAL.message, codes.ERROR_INTERNAL.temporary)
-
-
 def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Run a coroutine as a task, where Python can do it without waiting for the next turn."""
     loop = asyncio.get_running_loop()
@@ -379,3 +384,28 @@ def _text(json: bytes | None) -> Raw:
 
 def _publication(message: Message) -> Raw:
     return _text(json_publication(message))
+
+
+def _position(offset: int, epoch: str) -> StreamPosition:
+    if not 0 <= offset < 1 << 64:
+        raise codes.ERROR_BAD_REQUEST()
+    return StreamPosition(offset, epoch)
+
+
+def _subscribe_result(
+    result: SubscribeResult, since: StreamPosition | None
+) -> wire.SubscribeResult:
+    reply = wire.SubscribeResult(data=_embedded(result.data, "SubscribeReply.data"))
+    if result.position is None:
+        return reply
+    reply.recoverable = reply.positioned = True
+    reply.epoch = result.position.epoch
+    reply.offset = result.position.offset
+    if since is not None:
+        reply.was_recovering = True
+        if result.missed is not None:
+            reply.recovered = True
+            reply.publications = [_publication(message) for message in result.missed]
+            # The client counts on from where it was with each of them.
+            reply.offset = since.offset
+    return reply

@@ -1,0 +1,376 @@
+"""How far this node has come in the streams of the channels that recover.
+
+All subscribers of a channel at one node are given the same messages in the
+same order, so one place in the stream is the place of them all. What arrives
+is compared with it: a message that came before is dropped; when one is
+missing, or the engine's link was broken, the history is read once, for all
+subscribers, and given to them in order. Only when the history no longer has
+it are they told that they must begin anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
+
+from fanout._hub import Hub
+from fanout._message import Message
+from fanout.engine import Engine
+from fanout.errors import ClosedError
+from fanout.types import ChannelOptions, HistoryPage, StreamPosition
+
+__all__ = ["Positions", "Track"]
+
+log = logging.getLogger("fanout")
+
+HELD_LIMIT = 16_777_216     # bytes of messages that wait while the history is read
+BATCH = 256                 # histories read at the same time
+FIRST_DELAY, LAST_DELAY = 0.1, 5.0      # seconds between two tries to read the history
+
+
+class Reading:
+    """A client's missed messages on their way, and what was delivered meanwhile."""
+
+    __slots__ = ("broken", "page", "recorded", "waiting")
+
+    def __init__(self, page: asyncio.Task[HistoryPage]) -> None:
+        self.page = page
+        self.recorded: list[Message] = []
+        self.waiting = 0
+        self.broken = False     # the recorded messages are not all there were
+
+
+class Track:
+    """One channel's place: everything up to it was given to the hub."""
+
+    __slots__ = (
+        "_positions", "again", "channel", "epoch", "held", "held_bytes", "last", "offset",
+        "quiet", "readings", "repairing", "verify",
+    )
+
+    def __init__(self, positions: Positions, channel: str) -> None:
+        self._positions = positions
+        self.channel = channel
+        self.offset = 0
+        self.epoch = ""                         # not known yet
+        self.last: Message | None = None        # the one at `offset`, when it came by here
+        self.quiet = False                      # nothing came since the last check
+        self.held: list[tuple[Message, str]] = []       # while the history is read
+        self.held_bytes = 0
+        self.repairing: asyncio.Task[bool] | None = None
+        self.again = False                      # once more, when this repair is through
+        self.verify = False                     # the stream may have been set back
+        self.readings: dict[StreamPosition, Reading] = {}
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.offset, self.epoch)
+
+    def accept(self, message: Message, epoch: str) -> None:
+        """A message of the stream ``epoch`` arrived from the engine."""
+        self.quiet = False
+        if self.repairing is not None:
+            self._hold(message, epoch)
+        elif epoch == self.epoch and message.offset == self.offset + 1:
+            self.deliver(message)
+        elif not self.epoch:
+            # Whoever is here joined before it: what came earlier is not theirs.
+            self.epoch = epoch
+            self.deliver(message)
+        elif epoch != self.epoch or message.offset > self.offset:
+            self._hold(message, epoch)
+            self._positions.repair(self)
+
+    def begin_at(self, position: StreamPosition) -> None:
+        """Take the stream's top as the place, if none is known yet."""
+        if not self.epoch:
+            self.offset, self.epoch = position.offset, position.epoch
+
+    def begin_anew(self, position: StreamPosition) -> None:
+        """What lies between is lost to those who are subscribed."""
+        self.offset, self.epoch, self.last = position.offset, position.epoch, None
+        for reading in self.readings.values():
+            reading.broken = True
+
+    def deliver(self, message: Message) -> None:
+        self.offset = message.offset
+        self.last = message
+        for reading in self.readings.values():
+            self._positions.record(reading, message)
+        self._positions.broadcast(self.channel, message)
+
+    def is_continued_by(self, page: HistoryPage) -> bool:
+        """Whether a page read from here leads to the stream's top without a gap."""
+        top = page.position
+        return (
+            page.recoverable
+            and top.epoch == self.epoch
+            and len(page.messages) == top.offset - self.offset
+        )
+
+    def _hold(self, message: Message, epoch: str) -> None:
+        if self.held_bytes < HELD_LIMIT:
+            self.held.append((message, epoch))
+            self.held_bytes += len(message.data)
+        else:
+            self.again = True       # it is in the history, if it is anywhere
+
+    def take_held(self) -> list[tuple[Message, str]]:
+        held, self.held, self.held_bytes = self.held, [], 0
+        return held
+
+    def put_back(self, held: list[tuple[Message, str]]) -> None:
+        """Hold what was taken again, in front of what came since."""
+        self.held = held + self.held
+        self.held_bytes = sum(len(message.data) for message, _ in self.held)
+
+
+class Positions:
+    """The tracks of a node's channels.
+
+    recovery_limit
+        The most messages that are read to close one gap, 0 for any number.
+    insufficient
+        Tells the subscribers of a channel that messages are lost to them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        hub: Hub,
+        recovery_limit: int,
+        insufficient: Callable[[str], None],
+    ) -> None:
+        self._engine = engine
+        self.broadcast = hub.broadcast
+        self._limit = recovery_limit
+        self._insufficient = insufficient
+        self._tracks: dict[str, Track] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.get = self._tracks.get
+
+    def watch(self, channel: str, options: ChannelOptions) -> Track | None:
+        """The track of a channel that gets a subscriber, or None when it does not recover."""
+        if not (options.recover and options.keeps_history):
+            return None
+        if options.wildcards and ("*" in channel or ">" in channel):
+            return None     # messages of many streams
+        track = self._tracks.get(channel)
+        if track is None:
+            track = self._tracks[channel] = Track(self, channel)
+        return track
+
+    def forget(self, channel: str) -> None:
+        """Nobody here is subscribed to the channel any more."""
+        track = self._tracks.pop(channel, None)
+        if track is not None and track.repairing is not None:
+            track.repairing.cancel()
+
+    async def open(self, track: Track) -> None:
+        """Find a new track's place; the engine delivers the channel already."""
+        if not track.epoch:
+            page = await self._engine.history_stream(track.channel, limit=0)
+            track.begin_at(page.position)
+
+    async def recover(self, track: Track, since: StreamPosition) -> list[Message] | None:
+        """What a client missed between ``since`` and the track's place at the return.
+
+        None when it cannot be had without a gap. Nothing may be awaited
+        between the return and the client's entry into the hub.
+        """
+        reading = track.readings.get(since)
+        if reading is None:
+            reading = track.readings[since] = Reading(self._start(self._engine.history_stream(
+                track.channel, since, self._limit or None)))
+        reading.waiting += 1
+        try:
+            page = await asyncio.shield(reading.page)
+            track.begin_at(page.position)
+            while track.epoch == page.position.epoch and track.offset < since.offset:
+                # The client was told more than this node by now.
+                if not page.recoverable or not await asyncio.shield(self.repair(track)):
+                    return None
+        finally:
+            reading.waiting -= 1
+            if not reading.waiting:
+                del track.readings[since]
+        if reading.broken or not page.recoverable or page.position.epoch != track.epoch:
+            return None
+        missed = [message for message in page.messages if message.offset <= track.offset]
+        missed += [
+            message for message in reading.recorded
+            if page.position.offset < message.offset <= track.offset
+        ]
+        return missed if len(missed) == track.offset - since.offset else None
+
+    def record(self, reading: Reading, message: Message) -> None:
+        if not self._limit or len(reading.recorded) < self._limit:
+            reading.recorded.append(message)
+        else:
+            reading.broken = True
+
+    def repair(self, track: Track, *, verify: bool = False) -> asyncio.Task[bool]:
+        """Read what may be missing and deliver it; the result says whether nothing is.
+
+        ``verify`` also reads the last delivered message again: a server that
+        came back with older data counts on from an offset that was used.
+        """
+        track.verify |= verify
+        if track.repairing is None:
+            track.repairing = self._start(self._repair(track))
+        elif verify:
+            track.again = True
+        return track.repairing
+
+    async def restore(self, channels: Collection[str]) -> tuple[list[str], list[str]]:
+        """The engine delivers ``channels`` again: those found whole, those that lost something.
+
+        Channels that do not recover are in neither.
+        """
+        whole: list[str] = []
+        lost: list[str] = []
+        tracks = [track for channel in channels if (track := self.get(channel)) is not None]
+        for first in range(0, len(tracks), BATCH):
+            batch = tracks[first:first + BATCH]
+            results = await asyncio.gather(
+                *(self.repair(track, verify=True) for track in batch), return_exceptions=True)
+            for track, result in zip(batch, results, strict=True):
+                if result is True:
+                    whole.append(track.channel)
+                elif result is False:
+                    lost.append(track.channel)
+        return whole, lost
+
+    async def watch_over(self, interval: float) -> None:
+        """Compare the places of quiet channels with their streams, each once in so many seconds.
+
+        A lost message of a busy channel shows by the next one.
+        """
+        while True:
+            tracks = [track for track in self._tracks.values() if track.quiet and track.epoch]
+            for track in self._tracks.values():
+                track.quiet = True
+            pause = interval / (len(tracks) // BATCH + 1)
+            for first in range(0, len(tracks), BATCH):
+                await asyncio.gather(*(self._check(track) for track in tracks[first:first + BATCH]))
+                await asyncio.sleep(pause)
+            if not tracks:
+                await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        self._tracks.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _check(self, track: Track) -> None:
+        place = track.position
+        try:
+            page = await self._engine.history_stream(track.channel, limit=0)
+        except Exception as error:
+            # The engine's link has its own way to say this.
+            log.debug("the position in %r could not be checked: %r", track.channel, error)
+            return
+        if page.position != place and place == track.position and self._is_watched(track):
+            log.info("%r is at %s here, its stream at %s", track.channel, place, page.position)
+            self.repair(track, verify=True)
+
+    async def _repair(self, track: Track) -> bool:
+        whole = True
+        try:
+            while True:
+                certain = len(track.held)       # these came before the history is read
+                track.again = False
+                page = await self._read(track)
+                if page is None:
+                    track.take_held()
+                    return False
+                if track.is_continued_by(page):
+                    for message in page.messages:
+                        track.deliver(message)
+                else:
+                    whole = False
+                    self._begin_anew(track, page)
+                if not (self._release(track, certain) or track.again):
+                    return whole
+        finally:
+            track.repairing = None
+            # When this failed: what is held shows the gap again.
+            held = track.take_held()
+            if self._is_watched(track):
+                for message, epoch in held:
+                    track.accept(message, epoch)
+
+    def _release(self, track: Track, certain: int) -> bool:
+        """Deliver what is held and fits; True when something shows another gap."""
+        held = track.take_held()
+        for at, (message, epoch) in enumerate(held):
+            if epoch == track.epoch and message.offset <= track.offset:
+                continue
+            if epoch == track.epoch and message.offset == track.offset + 1:
+                track.deliver(message)
+            elif at >= certain:
+                track.put_back(held[at:])
+                return True
+            # Else the stream, which was read after it came, has no place for it.
+        return False
+
+    async def _read(self, track: Track) -> HistoryPage | None:
+        """What follows the track's place; None when it is not watched any more.
+
+        The page is not recoverable when the last delivered message was to be
+        verified and the stream has another in its place.
+        """
+        delay = FIRST_DELAY
+        while self._is_watched(track):
+            place, last = track.position, track.last if track.verify else None
+            try:
+                if last is not None:
+                    before = StreamPosition(place.offset - 1, place.epoch)
+                    page = await self._engine.history_stream(track.channel, before, 1)
+                    if not _has(page, last):
+                        track.verify = False
+                        return HistoryPage([], page.position, False)
+                page = await self._engine.history_stream(
+                    track.channel, place, self._limit or None)
+                track.verify = False
+                return page
+            except ClosedError:
+                return None
+            except Exception as error:
+                log.warning("the history of %r could not be read: %r", track.channel, error)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(LAST_DELAY, delay * 2)
+        return None
+
+    def _begin_anew(self, track: Track, page: HistoryPage) -> None:
+        log.warning(
+            "messages of %r between %s and %s are lost to its subscribers",
+            track.channel, track.position, page.position)
+        track.begin_anew(page.position)
+        self._insufficient(track.channel)
+
+    def _is_watched(self, track: Track) -> bool:
+        return self._tracks.get(track.channel) is track
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()    # whoever waits for it has it
+
+
+def _has(page: HistoryPage, last: Message) -> bool:
+    """Whether the stream still has ``last`` in its place, as far as it is kept."""
+    for message in page.messages:
+        if message.offset == last.offset:
+            return message.uid == last.uid
+    return page.position.offset >= last.offset
