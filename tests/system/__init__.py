@@ -1,0 +1,1 @@
+"""Several servers, each a process of its own, on one broker, while things break."""
