@@ -34,13 +34,12 @@ FIRST_DELAY, LAST_DELAY = 0.1, 5.0      # seconds between two tries to read the 
 class Reading:
     """A client's missed messages on their way, and what was delivered meanwhile."""
 
-    __slots__ = ("broken", "page", "recorded", "waiting")
+    __slots__ = ("page", "recorded", "waiting")
 
     def __init__(self, page: asyncio.Task[HistoryPage]) -> None:
         self.page = page
         self.recorded: list[Message] = []
         self.waiting = 0
-        self.broken = False     # the recorded messages are not all there were
 
 
 class Track:
@@ -92,8 +91,6 @@ class Track:
     def begin_anew(self, position: StreamPosition) -> None:
         """What lies between is lost to those who are subscribed."""
         self.offset, self.epoch, self.last = position.offset, position.epoch, None
-        for reading in self.readings.values():
-            reading.broken = True
 
     def deliver(self, message: Message) -> None:
         self.offset = message.offset
@@ -166,7 +163,12 @@ class Positions:
     def forget(self, channel: str) -> None:
         """Nobody here is subscribed to the channel any more."""
         track = self._tracks.pop(channel, None)
-        if track is not None and track.repairing is not None:
+        # A repair that told the subscribers to leave has this from them.
+        if (
+            track is not None
+            and track.repairing is not None
+            and track.repairing is not asyncio.current_task()
+        ):
             track.repairing.cancel()
 
     async def open(self, track: Track) -> None:
@@ -197,20 +199,19 @@ class Positions:
             reading.waiting -= 1
             if not reading.waiting:
                 del track.readings[since]
-        if reading.broken or not page.recoverable or page.position.epoch != track.epoch:
+        if not page.recoverable or page.position.epoch != track.epoch:
             return None
         missed = [message for message in page.messages if message.offset <= track.offset]
         missed += [
             message for message in reading.recorded
             if page.position.offset < message.offset <= track.offset
         ]
+        # Offsets between the two, in order, each once: so many are all there are.
         return missed if len(missed) == track.offset - since.offset else None
 
     def record(self, reading: Reading, message: Message) -> None:
         if not self._limit or len(reading.recorded) < self._limit:
             reading.recorded.append(message)
-        else:
-            reading.broken = True
 
     def repair(self, track: Track, *, verify: bool = False) -> asyncio.Task[bool]:
         """Read what may be missing and deliver it; the result says whether nothing is.

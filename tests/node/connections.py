@@ -8,9 +8,10 @@ import uuid
 import weakref
 from typing import Any
 
-from fanout import Client, ConnectEvent, Disconnect, Node, SubscribeEvent
+from fanout import Client, ConnectEvent, Disconnect, Node, StreamPosition, SubscribeEvent
 from fanout._frame import JSONEncoder
 from fanout._outbox import Outbox
+from fanout.client import SubscribeResult
 from fanout.codes import DisconnectCode
 
 __all__ = ["Connection"]
@@ -67,9 +68,13 @@ class Connection:
     async def connect(self, token: str = "") -> None:
         await self.client.connect(ConnectEvent(self.client.id, token=token))
 
-    async def subscribe(self, channel: str, *, join_leave: bool = False) -> None:
-        await self.client.subscribe(SubscribeEvent(channel, join_leave=join_leave))
+    async def subscribe(
+        self, channel: str, *, join_leave: bool = False, since: StreamPosition | None = None
+    ) -> SubscribeResult:
+        result = await self.client.subscribe(
+            SubscribeEvent(channel, join_leave=join_leave, since=since))
         self.client.announce(channel)
+        return result
 
     def pushes(self) -> list[Any]:
         """The pushes sent since the last call."""
@@ -103,6 +108,9 @@ class Connection:
 
     def on_slow(self) -> None:
         self.slow = True
+
+    def on_insufficient(self, channel: str) -> None:
+        self.client.unsubscribe_by_server(channel, 2500, "insufficient state")
 
     def on_unencodable(self, channel: str) -> None:
         raise AssertionError("the tests publish JSON")

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable
+from typing import Any
 
-from fanout import ChannelOptions, MemoryEngine
+from fanout import (
+    ChannelOptions,
+    EngineEvents,
+    HistoryPage,
+    MemoryEngine,
+    Message,
+    StreamPosition,
+)
 
-__all__ = ["SlowEngine", "eventually"]
+__all__ = ["LossyEngine", "SlowEngine", "eventually"]
 
 
 async def eventually(condition: object) -> None:
@@ -68,3 +77,73 @@ class SlowEngine(MemoryEngine):
             self._gates.pop(channel, None)
             del self.running[channel]
         (self.has.add if name == "subscribe" else self.has.discard)(channel)
+
+
+class LossyEngine(MemoryEngine):
+    """Delivers, loses and reads the history when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = False       # else it delivers at once
+        self.arriving: deque[tuple[str, Message, str]] = deque()
+        self.reads_wait = False
+        self.waiting_reads: deque[asyncio.Future[None]] = deque()
+        self.num_reads = 0
+        self.read_error: Exception | None = None
+
+    async def run(self, events: EngineEvents) -> None:
+        self.node: Any = events
+        await super().run(_Gate(self, events))
+
+    def deliver(self, count: int = 1) -> None:
+        for _ in range(min(count, len(self.arriving))):
+            self.node.on_message(*self.arriving.popleft())
+
+    def deliver_all(self) -> None:
+        self.deliver(len(self.arriving))
+
+    def lose(self, count: int = 1) -> None:
+        for _ in range(min(count, len(self.arriving))):
+            self.arriving.popleft()
+
+    async def history_stream(
+        self,
+        channel: str,
+        since: StreamPosition | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> HistoryPage:
+        self.num_reads += 1
+        if self.read_error is not None:
+            raise self.read_error
+        page = await super().history_stream(channel, since, limit, reverse)
+        if self.reads_wait:     # the answer is on its way, and as old as the question
+            gate = asyncio.get_running_loop().create_future()
+            self.waiting_reads.append(gate)
+            await gate
+        return page
+
+    def answer_read(self) -> None:
+        while self.waiting_reads and self.waiting_reads[0].done():
+            self.waiting_reads.popleft()
+        if self.waiting_reads:
+            self.waiting_reads.popleft().set_result(None)
+
+    def wipe(self) -> None:
+        """The server lost everything."""
+        self._history.clear()
+
+
+class _Gate:
+    def __init__(self, engine: LossyEngine, events: EngineEvents) -> None:
+        self._engine = engine
+        self._events = events
+
+    def on_message(self, channel: str, message: Message, epoch: str) -> None:
+        if self._engine.late:
+            self._engine.arriving.append((channel, message, epoch))
+        else:
+            self._events.on_message(channel, message, epoch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._events, name)

@@ -527,7 +527,7 @@ async def test_a_recoverable_channel_tells_its_position(server: InProcess) -> No
     position = await server.node.publish("a", b"1")
     async with await server.client() as peer:
         assert await peer.call(subscribe={"channel": "a"}) == {"subscribe": {
-            "recoverable": True, "epoch": position.epoch, "offset": 1}}
+            "recoverable": True, "positioned": True, "epoch": position.epoch, "offset": 1}}
 
 
 # Pings
