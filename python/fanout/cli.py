@@ -1,8 +1,8 @@
 """The command line.
 
 Exit status: 0 after a shutdown that was asked for, 1 when the server cannot
-listen, 2 for a bad option or configuration. What went wrong is one line on
-standard error.
+listen, cannot reach its engine's servers or misses a package, 2 for a bad
+option or configuration. What went wrong is one line on standard error.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from fanout.server.config import (
     LOG_LEVELS,
     Config,
     ConfigError,
+    EngineConfig,
+    check,
     demo_config,
     load,
+    with_addresses,
     with_demo,
 )
 from fanout.server.config.values import address
@@ -63,6 +66,16 @@ def _address(context: click.Context, option: click.Parameter, value: str | None)
         raise click.BadParameter(str(error)) from None
 
 
+def _engine(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    try:
+        with_addresses(EngineConfig(), values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return values
+
+
 @cli.command()
 @click.option(
     "--host",
@@ -70,18 +83,32 @@ def _address(context: click.Context, option: click.Parameter, value: str | None)
     help="Address to listen on; '' is every interface.  [default: 127.0.0.1]",
 )
 @click.option("--port", type=click.IntRange(0, 65535), help="0 is any free port.  [default: 8000]")
+@click.option(
+    "--engine",
+    "engine",
+    metavar="URL",
+    multiple=True,
+    callback=_engine,
+    help="Where messages travel: memory, redis://, rediss://, unix://, redis+sentinel:// or "
+    "redis+cluster://, nats:// or tls://. More than one Redis are shards.  [default: memory]",
+)
 @click.option("--config", "path", metavar="FILE", help="Configuration, .json or .toml.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[default: info]")
 @click.option("--demo", is_flag=True, help="Serve a live room at / as well.")
 def serve(
-    host: str | None, port: int | None, path: str | None, log_level: str | None, demo: bool
+    host: str | None,
+    port: int | None,
+    engine: tuple[str, ...],
+    path: str | None,
+    log_level: str | None,
+    demo: bool,
 ) -> int:
     """Serve WebSocket clients of the Centrifuge protocol.
 
     An option given here wins over the configuration file. Without a file
     nobody may connect, or with --demo anybody, to the demo's room.
     """
-    config, warnings = _configure(path, demo)
+    config, warnings = _configure(path, engine, demo)
     config = _override(config, host, port, log_level)
     log.configure(config.log.level)
     for warning in warnings:
@@ -89,17 +116,20 @@ def serve(
     return _run(config, demo)
 
 
-def _configure(path: str | None, demo: bool) -> tuple[Config, list[str]]:
+def _configure(
+    path: str | None, engine: tuple[str, ...], demo: bool
+) -> tuple[Config, list[str]]:
     warnings: list[str] = []
-    if path is None:
-        config = demo_config() if demo else Config.default()
-    else:
-        try:
-            config, warnings = load(path)
-        except ConfigError as error:
-            raise click.UsageError(f"{path}: {error}") from None
-        if demo:
-            config = with_demo(config)
+    try:
+        if path is None:
+            config = demo_config() if demo else Config.default()
+            config = replace(config, engine=with_addresses(config.engine, engine))
+        else:
+            config, warnings = load(path, engine)
+            config = with_demo(config) if demo else config
+        check(config)
+    except ConfigError as error:
+        raise click.UsageError(str(error) if path is None else f"{path}: {error}") from None
     client = config.client
     if not (client.insecure or client.allow_anonymous_connect_without_token):
         warnings.append("nobody can connect: client.allow_anonymous_connect_without_token is off")
@@ -122,9 +152,14 @@ def _override(config: Config, host: str | None, port: int | None, log_level: str
 def _run(config: Config, demo: bool) -> int:
     # Not at the top: --version and --help need no server.
     from fanout.server import app
+    from fanout.server.engines import EngineStartError, MissingExtraError
 
     try:
         uvloop.run(app.serve(config, demo=demo))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    except (EngineStartError, MissingExtraError) as error:
+        raise click.ClickException(str(error)) from None
     except socket.gaierror as error:
         raise _cannot_listen(config, error.strerror) from None
     except OSError as error:

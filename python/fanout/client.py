@@ -74,11 +74,13 @@ class SubscribeResult:
     ``position`` is where the client is in the stream, when the channel
     recovers. ``missed`` are the messages between where it said it was and
     there, oldest first; None when it did not ask, or they are not all kept.
+    ``recoverable`` says whether it may ask.
     """
 
     data: bytes = b""
     position: StreamPosition | None = None
     missed: list[Message] | None = None
+    recoverable: bool = True
 
 
 class Client:
@@ -344,7 +346,7 @@ class Client:
                 channel, self.id, ClientInfo(self.user, self.id, self.info, reply.info))
         try:
             track = node.positions.watch(channel, options)
-            if track is not None and event.since is not None:
+            if track is not None and event.since is not None and reply.recover:
                 missed = await node.positions.recover(track, event.since)
             elif track is not None:
                 await node.positions.open(track)
@@ -362,7 +364,8 @@ class Client:
         if options.presence and self._presence_timer is None:
             self._presence_timer = Timer(node.expiry, self._on_presence_timer)
             self._presence_timer.start(node.presence_interval)
-        return SubscribeResult(reply.data, track.position if track is not None else None, missed)
+        position = track.position if track is not None else None
+        return SubscribeResult(reply.data, position, missed, reply.recover)
 
     def _exit(self, channel: str) -> ClientInfo | None:
         """Leave the hub; who it was there, or None when it was not."""

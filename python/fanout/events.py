@@ -74,12 +74,14 @@ class SubscribeReply:
     ``info`` (JSON) is shown to others beside the connection's; ``data``
     (JSON) goes to the client itself. ``push_join_leave`` sends it joins and
     leaves: true, false, or None for what the client asked for, which is given
-    to those who may read the channel's presence.
+    to those who may read the channel's presence. Without ``recover`` it is
+    told that it missed something in a channel that recovers, but not what.
     """
 
     info: bytes = b""
     data: bytes = b""
     push_join_leave: bool | None = None
+    recover: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,8 @@ def test_a_value_is_taken(path: str, value: object, meaning: object, load_data: 
 @pytest.mark.parametrize("name", [e.name for e in fields(NamespaceOptions) if e.type == "bool"])
 def test_every_flag_opens_its_namespace_alone(name: str, load_data: Load) -> None:
     flag: dict[str, Any] = {name: True}
+    if name == "force_recovery":
+        flag |= {"history_size": 1, "history_ttl": 60.0}
     config, _ = load_data({"channel": {"namespaces": [{"name": "chat", **flag}]}})
     assert getattr(config.channel.namespaces[0], name) is True
     assert config.channel.namespaces[0] == Namespace(name="chat", **flag)
@@ -381,6 +383,9 @@ def test_the_demo_opens_its_room_and_nothing_else() -> None:
         "allow_presence_for_client",
         "allow_history_for_client",
         "allow_user_limited_channels",
+        "allow_recovery",
+        "force_positioning",
+        "allow_positioning",
     }
     flags = {e.name for e in fields(NamespaceOptions) if e.type == "bool"}
     assert {name for name in flags if not getattr(DEMO_NAMESPACE, name)} == off

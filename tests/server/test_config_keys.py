@@ -82,9 +82,9 @@ def test_a_switched_off_table_is_not_searched_for_what_must_not_be_ignored() -> 
 def test_options_without_a_namespace_follow_the_same_lists() -> None:
     with pytest.raises(ConfigError, match=r"^channel\.without_namespace\.publish_proxy_enabled = "):
         read({"channel": {"without_namespace": {"publish_proxy_enabled": True}}})
-    _, warnings = read({"channel": {"without_namespace": {"force_recovery": True}}})
+    _, warnings = read({"channel": {"without_namespace": {"auto_cache_recover": True}}})
     assert warnings == [
-        "channel.without_namespace.force_recovery: not supported yet, has no effect"
+        "channel.without_namespace.auto_cache_recover: not supported yet, has no effect"
     ]
 
 

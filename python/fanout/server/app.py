@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 import fanout
-from fanout.errors import ClosedError
+from fanout.errors import ClosedError, FanoutError
 from fanout.node import Node
 from fanout.server import policy
 from fanout.server.config import Config
+from fanout.server.engines import EngineStartError, engine_place, make_engine
 from fanout.server.log import listening_line, logger
 from fanout.server.permissions import Permissions
 from fanout.server.session import SessionSettings
@@ -47,6 +48,8 @@ class Server:
         self._permissions = Permissions(config)
         client = config.client
         self.node = Node(
+            make_engine(config),
+            name=config.node.name,
             options=self._permissions.channel_options,
             max_channel_length=config.channel.max_length,
             max_message_size=max(1_048_576, config.websocket.message_size_limit),
@@ -54,6 +57,8 @@ class Server:
             client_channel_limit=client.channel_limit or UNLIMITED,
             user_connection_limit=client.user_connection_limit,
             presence_interval=client.presence_update_interval,
+            position_check_interval=client.channel_position_check_delay,
+            recovery_limit=client.recovery_max_publication_limit,
         )
         policy.install(self.node, self._permissions, demo)
         self._runner: web.AppRunner | None = None
@@ -61,9 +66,17 @@ class Server:
         self._endpoint: WebSocketEndpoint | None = None
 
     async def start(self) -> None:
-        """Start the node and listen. Raises ``OSError`` when the address cannot be had."""
+        """Start the node and listen.
+
+        Raises :exc:`~fanout.server.engines.EngineStartError` when the engine
+        cannot be used, and ``OSError`` when the address cannot be had.
+        """
         config, client = self.config, self.config.client
-        await self.node.run()
+        try:
+            await self.node.run()
+        except FanoutError as error:
+            raise EngineStartError(
+                f"cannot use the engine at {engine_place(config)}: {error}") from error
         self._endpoint = WebSocketEndpoint(
             self.node,
             SessionSettings(
@@ -110,7 +123,8 @@ class Server:
 async def serve(config: Config, *, demo: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
-    Raises ``OSError`` when the address cannot be had.
+    Raises :exc:`~fanout.server.config.ConfigError` for what the engine does
+    not take, and what :meth:`Server.start` raises.
     """
     _raise_file_limit()
     server = Server(config, demo=demo)

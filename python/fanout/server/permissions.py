@@ -8,6 +8,7 @@ here waits, logs or changes anything. Rules and their order are Centrifugo's.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,13 +31,25 @@ __all__ = ["ChannelRules", "Permissions"]
 
 
 class ChannelRules:
-    """What holds in the channels of one namespace, ready to be asked often."""
+    """What holds in the channels of one namespace, ready to be asked often.
 
-    __slots__ = ("channel_options", "channel_regex", "data_format", "options")
+    ``wildcards`` makes those for names that stand for many channels of it:
+    these have no messages of their own, and so no history and nobody present.
+    """
 
-    def __init__(self, options: NamespaceOptions, channel: ChannelConfig) -> None:
+    __slots__ = ("channel_options", "channel_regex", "data_format", "options", "positions_alone")
+
+    def __init__(
+        self, options: NamespaceOptions, channel: ChannelConfig, *, wildcards: bool = False
+    ) -> None:
+        if wildcards:
+            options = replace(
+                options, presence=False, join_leave=False, history_size=0, history_ttl=0.0)
         self.options = options
         self.data_format = options.publication_data_format or channel.publication_data_format
+        recovers = options.force_recovery or options.allow_recovery
+        positions = options.force_positioning or options.allow_positioning
+        self.positions_alone = positions and not recovers
         self.channel_regex = (
             compile_channel_regex(options.channel_regex) if options.channel_regex else None
         )
@@ -48,6 +61,8 @@ class ChannelRules:
             history_size=options.history_size,
             history_lifetime=options.history_ttl,
             history_meta_lifetime=options.history_meta_ttl or channel.history_meta_ttl,
+            recover=recovers or positions,
+            wildcards=wildcards,
         )
 
 
@@ -57,15 +72,23 @@ class Permissions:
     ``user`` is a connection's user id, ``""`` for an anonymous one.
     ``subscribed`` says whether the connection is subscribed to the channel
     that it asks about.
+
+    With wildcards on, ``*`` between dots and a last ``>`` stand for others in
+    the name of a channel that is subscribed to. Who may subscribe to such a
+    name is decided by the options of its namespace, so that it is refused
+    when a channel that it stands for could be private or of another one:
+    ``chat:a.*`` may be, ``*`` may not where there are namespaces.
     """
 
     def __init__(self, config: Config) -> None:
         self._client = config.client
         self._channel = config.channel
         self._origins = [compile_origin(pattern) for pattern in config.client.allowed_origins]
-        self._without_namespace = ChannelRules(config.channel.without_namespace, config.channel)
+        self._wildcards = config.engine.type == "nats" and config.engine.nats.allow_wildcards
+        # For one channel, and for many.
+        self._without_namespace = _both_rules(config.channel.without_namespace, config.channel)
         self._namespaces = {
-            namespace.name: ChannelRules(namespace, config.channel)
+            namespace.name: _both_rules(namespace, config.channel)
             for namespace in config.channel.namespaces
         }
 
@@ -125,6 +148,8 @@ class Permissions:
         prefix = self._channel.private_prefix
         if token or (prefix and channel.startswith(prefix)):
             return ERROR_PERMISSION_DENIED
+        if rules.channel_options.wildcards and not self._stays_inside(channel):
+            return ERROR_PERMISSION_DENIED
         options = rules.options
         if options.allow_user_limited_channels and self._names_users(channel):
             allowed = self._is_named(user, channel)
@@ -141,7 +166,7 @@ class Permissions:
         rules = self._rules(channel)
         if isinstance(rules, ErrorCode):
             return rules
-        if not fits_format(data, rules.data_format):
+        if rules.channel_options.wildcards or not fits_format(data, rules.data_format):
             return ERROR_BAD_REQUEST
         options = rules.options
         return self._answer(
@@ -190,6 +215,14 @@ class Permissions:
             return True
         return asked and self._presence_answer(rules.options, user, subscribed=True) is None
 
+    def may_recover(self, channel: str) -> bool:
+        """Whether a subscriber may be given what it missed, or only be told that it did.
+
+        Only where the channel recovers at all is this a question.
+        """
+        rules = self.resolve(channel)
+        return rules is not None and not rules.positions_alone
+
     def _split(self, channel: str) -> tuple[ChannelRules | None, str]:
         """A channel's rules, and its name without the namespace."""
         boundary = self._channel.namespace_boundary
@@ -198,9 +231,10 @@ class Permissions:
             if boundary
             else (channel, "", "")
         )
-        if not found:
-            return self._without_namespace, channel
-        return self._namespaces.get(name), rest
+        both = self._namespaces.get(name) if found else self._without_namespace
+        if both is None:
+            return None, rest
+        return both[self._is_wildcard(channel)], rest if found else channel
 
     def _rules(self, channel: str) -> ChannelRules | ErrorCode:
         """The rules of a channel whose name is in order, or what is wrong with it."""
@@ -210,12 +244,28 @@ class Permissions:
         rules, rest = self._split(channel)
         if rules is None:
             return ERROR_UNKNOWN_CHANNEL
+        if rules.channel_options.wildcards and _INNER_TAIL.search(channel):
+            return ERROR_BAD_REQUEST
         if rules.channel_regex is None:
             return rules if channel.isascii() else ERROR_BAD_REQUEST
         # Half a surrogate pair could match, but never be sent to anybody.
         if not _SURROGATE.search(channel) and rules.channel_regex.search(rest):
             return rules
         return ERROR_BAD_REQUEST
+
+    def _is_wildcard(self, channel: str) -> bool:
+        return self._wildcards and _WILDCARD.search(channel) is not None
+
+    def _stays_inside(self, channel: str) -> bool:
+        """Whether all that a wildcard stands for has the rules that it has itself."""
+        found = _WILDCARD.search(channel)
+        assert found is not None
+        certain = channel[: found.start()]
+        boundary, prefix = self._channel.namespace_boundary, self._channel.private_prefix
+        if prefix.startswith(certain) and prefix:
+            return False
+        return (boundary != "" and boundary in certain) or not any(
+            f"{name}{boundary}".startswith(certain) for name in self._namespaces)
 
     def _names_users(self, channel: str) -> bool:
         boundary = self._channel.user_boundary
@@ -251,7 +301,16 @@ class Permissions:
         return None if allowed or self._client.insecure else ERROR_PERMISSION_DENIED
 
 
+def _both_rules(
+    options: NamespaceOptions, channel: ChannelConfig
+) -> tuple[ChannelRules, ChannelRules]:
+    return ChannelRules(options, channel), ChannelRules(options, channel, wildcards=True)
+
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Whole words between dots; ">" only as the last one.
+_WILDCARD = re.compile(r"(?<![^.])[*>](?![^.])")
+_INNER_TAIL = re.compile(r"(?<![^.])>\.")
 
 
 def fits_format(data: bytes, data_format: str) -> bool:

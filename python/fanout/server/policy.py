@@ -37,8 +37,11 @@ def install(node: Node, permissions: Permissions, demo: bool = False) -> None:
     @node.on_subscribe
     def subscribe(client: Client, event: SubscribeEvent) -> SubscribeReply:
         check(permissions.may_subscribe(client.user, event.channel, event.token))
-        return SubscribeReply(push_join_leave=permissions.pushes_join_leave(
-            client.user, event.channel, event.join_leave))
+        return SubscribeReply(
+            push_join_leave=permissions.pushes_join_leave(
+                client.user, event.channel, event.join_leave),
+            recover=permissions.may_recover(event.channel),
+        )
 
     @node.on_publish
     def publish(client: Client, event: PublishEvent) -> None:

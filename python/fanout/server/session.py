@@ -398,7 +398,8 @@ def _subscribe_result(
     reply = wire.SubscribeResult(data=_embedded(result.data, "SubscribeReply.data"))
     if result.position is None:
         return reply
-    reply.recoverable = reply.positioned = True
+    reply.recoverable = True if result.recoverable else UNSET
+    reply.positioned = True
     reply.epoch = result.position.epoch
     reply.offset = result.position.offset
     if since is not None:

@@ -5,7 +5,14 @@ with defaults, is in :mod:`~fanout.server.config.model`; what is known but not
 supported yet in :mod:`~fanout.server.config.unsupported`.
 """
 
+from fanout.server.config.address import ENGINES, masked
 from fanout.server.config.checks import check
+from fanout.server.config.engine import (
+    EngineConfig,
+    NatsConfig,
+    RedisConfig,
+    with_addresses,
+)
 from fanout.server.config.errors import ConfigError
 from fanout.server.config.load import DEMO_NAMESPACE, demo_config, load, with_demo
 from fanout.server.config.model import (
@@ -17,25 +24,33 @@ from fanout.server.config.model import (
     LogConfig,
     Namespace,
     NamespaceOptions,
+    NodeConfig,
     ShutdownConfig,
     WebSocketConfig,
 )
 
 __all__ = [
     "DEMO_NAMESPACE",
+    "ENGINES",
     "LOG_LEVELS",
     "ChannelConfig",
     "ClientConfig",
     "Config",
     "ConfigError",
+    "EngineConfig",
     "HttpServerConfig",
     "LogConfig",
     "Namespace",
     "NamespaceOptions",
+    "NatsConfig",
+    "NodeConfig",
+    "RedisConfig",
     "ShutdownConfig",
     "WebSocketConfig",
     "check",
     "demo_config",
     "load",
+    "masked",
+    "with_addresses",
     "with_demo",
 ]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from fanout.server.config.duration import format_duration
+from fanout.server.config.engine import NatsConfig, RedisConfig
 from fanout.server.config.errors import ConfigError
 from fanout.server.config.model import NAMESPACE_NAME, Config, NamespaceOptions
 
@@ -31,6 +32,7 @@ def check(config: Config) -> None:
     _check_names(config)
     for path, options in namespaces(config):
         _check_history(path, options, config.channel.history_meta_ttl)
+    _check_engine(config)
 
 
 def _check_names(config: Config) -> None:
@@ -57,6 +59,10 @@ def _check_history(path: str, options: NamespaceOptions, meta_ttl: float) -> Non
         key, value = ("history_size", size) if size else ("history_ttl", format_duration(ttl))
         other = "history_ttl" if size else "history_size"
         raise ConfigError(f"{path}.{key}", f"needs {other} too: history has both or neither", value)
+    if options.force_recovery and not size:
+        raise ConfigError(
+            f"{path}.force_recovery", "needs history_size and history_ttl", options.force_recovery
+        )
     own = options.history_meta_ttl
     if ttl > (own or meta_ttl):
         name = f"{path}.history_meta_ttl" if own else "channel.history_meta_ttl"
@@ -65,6 +71,63 @@ def _check_history(path: str, options: NamespaceOptions, meta_ttl: float) -> Non
             f"must not be longer than {name} ({format_duration(own or meta_ttl)})",
             format_duration(ttl),
         )
+
+
+def _check_engine(config: Config) -> None:
+    engine = config.engine
+    if engine.type == "redis":
+        _check_servers(engine.redis)
+        _check_presence("engine.redis.presence_ttl", engine.redis.presence_ttl, config)
+    elif engine.type == "nats":
+        for path, options in namespaces(config):
+            if engine.nats.allow_wildcards:
+                _check_wildcards(path, options)
+            if not engine.nats.uses_jetstream:
+                _check_no_storage(path, options)
+        if engine.nats.uses_jetstream:
+            _check_presence("engine.nats.presence_ttl", engine.nats.presence_ttl, config)
+
+
+def _check_servers(redis: RedisConfig) -> None:
+    given = [name for name in ("cluster_address", "sentinel_address") if getattr(redis, name)]
+    if len(given) > 1:
+        raise ConfigError("engine.redis.cluster_address", "must not stand beside sentinel_address")
+    if redis.sentinel_address and not redis.sentinel_master_name:
+        raise ConfigError("engine.redis.sentinel_master_name", "is needed with sentinel_address")
+
+
+def _check_presence(path: str, ttl: float, config: Config) -> None:
+    interval = config.client.presence_update_interval
+    if ttl <= interval:
+        raise ConfigError(
+            path,
+            "must be longer than client.presence_update_interval "
+            f"({format_duration(interval)}): entries would end between two updates",
+            format_duration(ttl),
+        )
+
+
+def _check_no_storage(path: str, options: NamespaceOptions) -> None:
+    """Core NATS stores nothing, and every subscribe or publish would fail."""
+    if options.history_size:
+        raise ConfigError(f"{path}.history_size", _NEEDS_JETSTREAM, options.history_size)
+    if options.presence:
+        raise ConfigError(f"{path}.presence", _NEEDS_JETSTREAM, options.presence)
+
+
+def _check_wildcards(path: str, options: NamespaceOptions) -> None:
+    if options.allow_user_limited_channels:
+        raise ConfigError(
+            f"{path}.allow_user_limited_channels",
+            "must be off with engine.nats.allow_wildcards: a wildcard would hear such channels",
+            options.allow_user_limited_channels,
+        )
+
+
+_NEEDS_JETSTREAM = (
+    'needs JetStream with engine.type "nats": '
+    'set engine.nats.jetstream, or put "?jetstream=true" behind the address'
+)
 
 
 def advice(config: Config) -> list[str]:
@@ -77,7 +140,19 @@ def advice(config: Config) -> list[str]:
         )
     if "*" in config.client.allowed_origins:
         warnings.append('client.allowed_origins: "*" lets pages of any site connect')
+    engine = config.engine
+    for name, given in (
+        ("redis", engine.redis != RedisConfig()), ("nats", engine.nats != NatsConfig())
+    ):
+        if given and engine.type != name:
+            warnings.append(f'engine.{name}: has no effect with engine.type "{engine.type}"')
     for path, options in namespaces(config):
         if options.force_push_join_leave and not options.join_leave:
             warnings.append(f"{path}.force_push_join_leave: has no effect without join_leave")
+        if not options.history_size:
+            warnings.extend(
+                f"{path}.{name}: has no effect without history_size and history_ttl"
+                for name in ("allow_recovery", "force_positioning", "allow_positioning")
+                if getattr(options, name)
+            )
     return warnings

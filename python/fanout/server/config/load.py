@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from fanout.server.config.checks import advice, check
+from fanout.server.config.engine import with_addresses
 from fanout.server.config.errors import ConfigError
 from fanout.server.config.model import ClientConfig, Config, Namespace
 from fanout.server.config.reader import read
@@ -17,9 +19,13 @@ from fanout.server.config.reader import read
 __all__ = ["DEMO_NAMESPACE", "demo_config", "load", "with_demo"]
 
 
-def load(path: str | os.PathLike[str]) -> tuple[Config, list[str]]:
+def load(
+    path: str | os.PathLike[str], engine: Sequence[str] = ()
+) -> tuple[Config, list[str]]:
     """The configuration in a ``.json`` or ``.toml`` file, and warnings about it.
 
+    ``engine`` has addresses that win over the file's; see
+    :func:`~fanout.server.config.engine.with_addresses`.
     The warnings (one line each) name keys that are unknown, with the nearest
     known one, keys of Centrifugo that have no effect here yet, and settings
     that are allowed but seldom meant. They never hold a value, which could be
@@ -28,6 +34,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Config, list[str]]:
     setting that must not be ignored.
     """
     config, warnings = read(_parse(Path(path)))
+    config = replace(config, engine=with_addresses(config.engine, engine))
     check(config)
     return config, warnings + advice(config)
 
@@ -88,6 +95,7 @@ DEMO_NAMESPACE = Namespace(
     allow_presence_for_anonymous=True,
     allow_history_for_subscriber=True,
     allow_history_for_anonymous=True,
+    force_recovery=True,
 )
 """``room``: anybody who connects may join, talk, and see who is here and what was said."""
 

@@ -12,11 +12,11 @@ it; an object made in code is checked by :func:`fanout.server.config.check`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar
 
+from fanout.server.config.engine import EngineConfig
+from fanout.server.config.keys import key, tables
 from fanout.server.config.patterns import compile_channel_regex, compile_origin
 from fanout.server.config.values import (
-    Reader,
     address,
     boolean,
     duration,
@@ -37,27 +37,14 @@ __all__ = [
     "LogConfig",
     "Namespace",
     "NamespaceOptions",
+    "NodeConfig",
     "ShutdownConfig",
     "WebSocketConfig",
 ]
 
-T = TypeVar("T")
-
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal", "none")
 DATA_FORMATS = ("", "json", "json_object", "binary")
 NAMESPACE_NAME = "[-a-zA-Z0-9_.]{2,}"
-
-
-def _key(default: T, read: Reader[T]) -> T:
-    """A key whose value ``read`` understands."""
-    value: T = field(default=default, metadata={"read": read})
-    return value
-
-
-def _tables(cls: type[T]) -> tuple[T, ...]:
-    """A list of tables."""
-    value: tuple[T, ...] = field(default=(), metadata={"tables": cls})
-    return value
 
 
 def _channel_regex(value: object) -> str:
@@ -70,32 +57,37 @@ def _channel_regex(value: object) -> str:
 class ClientConfig:
     """``client``: who may connect, and the limits of one connection."""
 
-    insecure: bool = _key(False, boolean)
+    insecure: bool = key(False, boolean)
     """Anybody connects without a token, and whatever a channel's options do not
     allow is allowed (private channels excepted). For development only."""
-    allow_anonymous_connect_without_token: bool = _key(False, boolean)
+    allow_anonymous_connect_without_token: bool = key(False, boolean)
     """A client without a token connects, with the user id ``""``."""
-    allowed_origins: tuple[str, ...] = _key((), list_of(text, compile_origin))
+    allowed_origins: tuple[str, ...] = key((), list_of(text, compile_origin))
     """Patterns (``*``, ``?``, ``[...]``) of the browser origins that may connect.
     When empty: the origin whose host is the request's own."""
-    ping_interval: float = _key(25.0, duration(1, zero="no pings"))
-    pong_timeout: float = _key(8.0, off_or(duration(zero="pongs are not waited for")))
+    ping_interval: float = key(25.0, duration(1, zero="no pings"))
+    pong_timeout: float = key(8.0, off_or(duration(zero="pongs are not waited for")))
     """Shorter than ``ping_interval``. 0, or -1 as in Centrifugo: not checked."""
-    stale_close_delay: float = _key(10.0, duration(0.001))
+    stale_close_delay: float = key(10.0, duration(0.001))
     """A connection must have sent its connect command after so long."""
-    channel_limit: int = _key(128, integer(0, zero="no limit"))
+    channel_limit: int = key(128, integer(0, zero="no limit"))
     """Channels that one connection may be subscribed to."""
-    queue_max_size: int = _key(1024 * 1024, integer(1))
+    queue_max_size: int = key(1024 * 1024, integer(1))
     """Bytes that may wait for one connection before it counts as slow."""
-    presence_update_interval: float = _key(27.0, duration(1))
+    presence_update_interval: float = key(27.0, duration(1))
     """How often the presence of a subscribed connection is refreshed."""
-    connection_limit: int = _key(0, integer(0, zero="no limit"))
+    connection_limit: int = key(0, integer(0, zero="no limit"))
     """Connections on this node."""
-    user_connection_limit: int = _key(0, integer(0, zero="no limit"))
+    user_connection_limit: int = key(0, integer(0, zero="no limit"))
     """Connections of one user id on this node; anonymous ones are not counted."""
-    history_max_publication_limit: int = _key(300, integer(0, zero="no limit"))
+    history_max_publication_limit: int = key(300, integer(0, zero="no limit"))
     """Publications in one history reply."""
-    connect_include_server_time: bool = _key(False, boolean)
+    recovery_max_publication_limit: int = key(300, integer(1))
+    """Publications that one subscribe may recover; who missed more is told so."""
+    channel_position_check_delay: float = key(40.0, duration(0.1, zero="not checked"))
+    """How often a subscriber's position is compared with the stream's, where a
+    channel recovers."""
+    connect_include_server_time: bool = key(False, boolean)
     """The connect reply tells the server's time."""
 
 
@@ -108,33 +100,41 @@ class NamespaceOptions:
     other two allow to connections without a user id.
     """
 
-    presence: bool = _key(False, boolean)
-    join_leave: bool = _key(False, boolean)
-    force_push_join_leave: bool = _key(False, boolean)
+    presence: bool = key(False, boolean)
+    join_leave: bool = key(False, boolean)
+    force_push_join_leave: bool = key(False, boolean)
     """Subscribers get join and leave pushes without having asked."""
-    history_size: int = _key(0, integer(0, zero="no history"))
+    history_size: int = key(0, integer(0, zero="no history"))
     """Messages kept; needs ``history_ttl``."""
-    history_ttl: float = _key(0.0, duration(whole=True))
+    history_ttl: float = key(0.0, duration(whole=True))
     """Seconds after the last publish; needs ``history_size``."""
-    history_meta_ttl: float = _key(0.0, duration(whole=True))
+    history_meta_ttl: float = key(0.0, duration(whole=True))
     """0: that of ``channel.history_meta_ttl``."""
-    allow_subscribe_for_client: bool = _key(False, boolean)
-    allow_subscribe_for_anonymous: bool = _key(False, boolean)
-    allow_publish_for_client: bool = _key(False, boolean)
-    allow_publish_for_subscriber: bool = _key(False, boolean)
-    allow_publish_for_anonymous: bool = _key(False, boolean)
-    allow_presence_for_client: bool = _key(False, boolean)
-    allow_presence_for_subscriber: bool = _key(False, boolean)
-    allow_presence_for_anonymous: bool = _key(False, boolean)
-    allow_history_for_client: bool = _key(False, boolean)
-    allow_history_for_subscriber: bool = _key(False, boolean)
-    allow_history_for_anonymous: bool = _key(False, boolean)
-    allow_user_limited_channels: bool = _key(False, boolean)
+    force_recovery: bool = key(False, boolean)
+    """Clients that come back get what they missed; needs history."""
+    allow_recovery: bool = key(False, boolean)
+    """As ``force_recovery``, for clients that ask for it."""
+    force_positioning: bool = key(False, boolean)
+    """Who lost a publication is told so; has no effect without history."""
+    allow_positioning: bool = key(False, boolean)
+    """As ``force_positioning``, for clients that ask for it."""
+    allow_subscribe_for_client: bool = key(False, boolean)
+    allow_subscribe_for_anonymous: bool = key(False, boolean)
+    allow_publish_for_client: bool = key(False, boolean)
+    allow_publish_for_subscriber: bool = key(False, boolean)
+    allow_publish_for_anonymous: bool = key(False, boolean)
+    allow_presence_for_client: bool = key(False, boolean)
+    allow_presence_for_subscriber: bool = key(False, boolean)
+    allow_presence_for_anonymous: bool = key(False, boolean)
+    allow_history_for_client: bool = key(False, boolean)
+    allow_history_for_subscriber: bool = key(False, boolean)
+    allow_history_for_anonymous: bool = key(False, boolean)
+    allow_user_limited_channels: bool = key(False, boolean)
     """``dialog#42,43`` is for the users 42 and 43 alone, whatever the flags say."""
-    channel_regex: str = _key("", _channel_regex)
+    channel_regex: str = key("", _channel_regex)
     """What a name without its namespace must match somewhere; with it, names
     need not be ASCII. See :func:`~fanout.server.config.patterns.compile_channel_regex`."""
-    publication_data_format: str = _key("", one_of(*DATA_FORMATS))
+    publication_data_format: str = key("", one_of(*DATA_FORMATS))
     """``""``: that of ``channel.publication_data_format``."""
 
 
@@ -142,38 +142,38 @@ class NamespaceOptions:
 class Namespace(NamespaceOptions):
     """One of ``channel.namespaces``: the options of the channels ``name:...``."""
 
-    name: str = _key("", text)
+    name: str = key("", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelConfig:
     """``channel``: how names are read, and what channels do."""
 
-    max_length: int = _key(255, integer(1, 65535))
+    max_length: int = key(255, integer(1, 65535))
     """Bytes of a channel's name."""
-    private_prefix: str = _key("$", name_mark)
+    private_prefix: str = key("$", name_mark)
     """Channels that only a subscription token opens; ``""``: none."""
-    namespace_boundary: str = _key(":", name_mark)
+    namespace_boundary: str = key(":", name_mark)
     """``""``: no channel has a namespace."""
-    user_boundary: str = _key("#", name_mark)
+    user_boundary: str = key("#", name_mark)
     """``""``: no channel is user-limited."""
-    user_separator: str = _key(",", name_mark)
+    user_separator: str = key(",", name_mark)
     """``""``: a user-limited channel is for one user."""
-    history_meta_ttl: float = _key(720 * 3600.0, duration(1, whole=True))
+    history_meta_ttl: float = key(720 * 3600.0, duration(1, whole=True))
     """How long a stream's offset and epoch outlive its messages."""
-    publication_data_format: str = _key("", one_of(*DATA_FORMATS))
+    publication_data_format: str = key("", one_of(*DATA_FORMATS))
     """``""``: anything but empty; ``json``, ``json_object``; ``binary``: anything."""
     without_namespace: NamespaceOptions = field(
         default_factory=NamespaceOptions, metadata={"section": NamespaceOptions}
     )
-    namespaces: tuple[Namespace, ...] = _tables(Namespace)
+    namespaces: tuple[Namespace, ...] = tables(Namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSocketConfig:
     """``websocket``."""
 
-    message_size_limit: int = _key(65536, integer(1, 0x7FFFFFFF))
+    message_size_limit: int = key(65536, integer(1, 0x7FFFFFFF))
     """Bytes of one incoming message."""
 
 
@@ -181,25 +181,33 @@ class WebSocketConfig:
 class HttpServerConfig:
     """``http_server``."""
 
-    address: str = _key("127.0.0.1", address)
+    address: str = key("127.0.0.1", address)
     """Where to listen. Loopback, unlike Centrifugo, which listens on all
     interfaces: ``""`` or ``"0.0.0.0"`` does that here."""
-    port: int = _key(8000, integer(0, 65535, zero="any free port"))
+    port: int = key(8000, integer(0, 65535, zero="any free port"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownConfig:
     """``shutdown``."""
 
-    timeout: float = _key(30.0, duration())
+    timeout: float = key(30.0, duration())
     """How long clients have to leave before their connections are cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """``node``."""
+
+    name: str = key("", text)
+    """What other nodes know this one by; ``""``: its uid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """``log``."""
 
-    level: str = _key("info", one_of(*LOG_LEVELS))
+    level: str = key("info", one_of(*LOG_LEVELS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +218,7 @@ class Config:
     channel: ChannelConfig = field(
         default_factory=ChannelConfig, metadata={"section": ChannelConfig}
     )
+    engine: EngineConfig = field(default_factory=EngineConfig, metadata={"section": EngineConfig})
     websocket: WebSocketConfig = field(
         default_factory=WebSocketConfig, metadata={"section": WebSocketConfig}
     )
@@ -219,6 +228,7 @@ class Config:
     shutdown: ShutdownConfig = field(
         default_factory=ShutdownConfig, metadata={"section": ShutdownConfig}
     )
+    node: NodeConfig = field(default_factory=NodeConfig, metadata={"section": NodeConfig})
     log: LogConfig = field(default_factory=LogConfig, metadata={"section": LogConfig})
 
     @classmethod

@@ -68,6 +68,8 @@ class _Reader:
         try:
             return how["read"](value)
         except ValueError as error:
+            if "secret" in how:
+                raise ConfigError(shown, str(error)) from None
             raise ConfigError(shown, str(error), value) from None
 
     def _other(self, key: str, value: object, shown: str, path: str) -> None:

@@ -26,10 +26,12 @@ def nearest_key(key: str, shown: str, path: str) -> str | None:
     """
     table = path.rpartition(".")[0]
     here = {p.rpartition(".")[2] for p in _KNOWN if p.rpartition(".")[0] == table}
-    here.discard(key)  # a namespace's "name", in the options without one
+    here.discard(key)  # a namespace's "name", in the options without one; no other is meant
     if alike := get_close_matches(key, here, 1, _ALIKE):
         return shown.removesuffix(key) + alike[0]
-    elsewhere = [p for p in _KNOWN if p.rpartition(".")[2] == key and p != path]
+    if path in _KNOWN:
+        return None
+    elsewhere = [p for p in _KNOWN if p.rpartition(".")[2] == key]
     if not elsewhere:
         flat = {p.replace(".*", "").replace(".", "_"): p for p in _KNOWN if "." in p}
         elsewhere = [flat[name] for name in get_close_matches(key, flat, 1, _ALIKE)]

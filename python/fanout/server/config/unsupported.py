@@ -32,7 +32,8 @@ class Refused:
 
 
 _PROXY = "{} proxies are not supported yet, and without one the other settings would decide"
-_ENGINE = 'must be "memory": no other engine is supported yet, and nodes would not hear each other'
+_ENGINE = 'must be "memory": here engine.type ("redis" or "nats") is for messages and presence both'
+_ENGINE_TLS = "TLS is a matter of the address here: {}"
 _TLS = "TLS is not supported yet, and the server would send in clear: end TLS in front of it"
 
 REFUSED = {
@@ -49,7 +50,12 @@ REFUSED = {
     "http_server.tls.enabled": Refused((False,), _TLS),
     "http_server.tls_autocert.enabled": Refused((False,), _TLS),
     "websocket.disabled": Refused((False,), "must be false: WebSocket is the only transport yet"),
-    "engine.type": Refused(("memory",), _ENGINE),
+    "engine.redis.tls.enabled": Refused((False,), _ENGINE_TLS.format("rediss://")),
+    "engine.redis.sentinel_tls.enabled": Refused((False,), "TLS to sentinels is not supported"),
+    "engine.nats.tls.enabled": Refused((False,), _ENGINE_TLS.format("tls://")),
+    "engine.nats.raw_mode.enabled": Refused(
+        (False,), "raw mode is not supported, and what is on its subjects would not be heard"
+    ),
     "broker.type": Refused(("memory",), _ENGINE),
     "presence_manager.type": Refused(("memory",), _ENGINE),
 }
@@ -71,18 +77,12 @@ IGNORED = {
     "client.expired_close_delay": _NO_EXPIRY,
     "client.expired_sub_close_delay": _NO_EXPIRY,
     "client.concurrency": "commands of one connection are handled one at a time",
-    "client.channel_position_check_delay": "",
     "client.channel_position_max_time_lag": "",
-    "client.recovery_max_publication_limit": "",
     "client.connection_rate_limit": "new connections are not limited in rate",
     "client.subscribe_to_user_personal_channel": "",
     "client.connect_code_to_unidirectional_disconnect": "",
     "channel.proxy": "",
-    "channel.*.force_positioning": "",
-    "channel.*.allow_positioning": "",
-    "channel.*.force_recovery": "",
-    "channel.*.allow_recovery": "",
-    "channel.*.force_recovery_mode": "",
+    "channel.*.force_recovery_mode": "what was missed is recovered whole",
     "channel.*.auto_cache_recover": "",
     "channel.*.allowed_delta_types": "",
     "channel.*.delta_publish": "",
@@ -115,7 +115,18 @@ IGNORED = {
     "http_server.http3": "",
     "http_server.h2c_external": "",
     "log.file": "the log goes to standard error",
-    "engine.redis": "",
+    "engine.redis.connect_timeout": "io_timeout is for connecting too",
+    "engine.redis.force_resp2": "RESP2 is what is spoken",
+    "engine.redis.tls": "",
+    "engine.redis.sentinel_client_name": "",
+    "engine.redis.sentinel_tls": "",
+    "engine.redis.replica_client": "",
+    "engine.redis.presence_hash_field_ttl": "each entry expires by itself in any case",
+    "engine.redis.presence_user_mapping": "users are counted in any case",
+    "engine.nats.dial_timeout": "io_timeout is for connecting too",
+    "engine.nats.write_timeout": "io_timeout is for writing too",
+    "engine.nats.tls": "",
+    "engine.nats.raw_mode": "",
     "broker": "",
     "presence_manager": "",
     "map_broker": "",
@@ -143,7 +154,7 @@ IGNORED = {
     "opentelemetry": "",
     "graphite": "",
     "usage_stats": "nothing is reported anywhere",
-    "node": "",
+    "node.info_metrics_aggregate_interval": "",
     "pid_file": "",
     "enable_unreleased_features": "",
 }
