@@ -68,6 +68,26 @@ async def test_subscribe_tells_the_first_and_unsubscribe_the_last(hub: Any, queu
     assert hub.subscribe(one, "ch") is True
 
 
+async def test_the_subscribers_of_a_channel(core_hub: Any) -> None:
+    one, two = core_queue(core_hub, "a", "b"), core_queue(core_hub, "b")
+    assert core_hub.subscribers("a") == [one]
+    assert sorted(core_hub.subscribers("b"), key=id) == sorted([one, two], key=id)
+    assert core_hub.subscribers("never") == []
+    core_hub.subscribers("a").clear()
+    assert core_hub.subscribers("a") == [one]
+
+
+async def test_the_list_of_subscribers_keeps_them(core_hub: Any) -> None:
+    """It may be walked while they leave, and are freed."""
+    queues = [core_queue(core_hub, "ch") for _ in range(20)]
+    listed = core_hub.subscribers("ch")
+    del queues
+    assert core_hub.num_subscribers("ch") == 20
+    for subscriber in listed:
+        core_hub.unsubscribe(subscriber, "ch")
+    assert core_hub.num_subscribers("ch") == 0
+
+
 async def test_who_is_subscribed_to_what(hub: Any, queue: Any) -> None:
     one, two = queue("a", "b"), queue("b", "c")
     assert sorted(hub.channels()) == ["a", "b", "c"]
