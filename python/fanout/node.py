@@ -223,7 +223,12 @@ class Node:
         self.expiry.start(loop)
         self._emptied = asyncio.Event()
         self._peers = Peers(self.expiry, self._info_interval, self._tell_info)
-        await self.engine.run(self)
+        try:
+            await self.engine.run(self)
+        except BaseException:
+            self._state = "closed"
+            self.expiry.stop()
+            raise
         self._started = time.monotonic()
         self._threads.open(loop)
         self._state = "running"

@@ -20,10 +20,14 @@ class Subscription:
     """Messages of one or more channels, read in this process.
 
     Made by :meth:`fanout.Node.subscribe`. ``await`` it, or enter it with
-    ``async with``, to know that the engine delivers the channels; messages
-    published by this node arrive from the moment it is made. It ends with
-    ``close()``, with the ``async with`` block, when nobody refers to it any
-    more, or when the node shuts down.
+    ``async with``: from then on the engine delivers the channels. With a
+    :class:`fanout.MemoryEngine` it does so from the moment it is made.
+
+    It ends with ``close()``, with the ``async with`` block, when nobody
+    refers to it any more, or when the node shuts down; with an error when
+    the reader is too slow for its queue (:exc:`fanout.SlowConsumerError`),
+    when the engine cannot subscribe, or when messages of a channel that
+    recovers are lost (:exc:`fanout.InsufficientStateError`).
     """
 
     def __init__(self, node: Node, channels: tuple[str, ...], queue: LocalQueue,

@@ -17,6 +17,8 @@ from fanout import (
     ClosedError,
     ConnectReply,
     Disconnect,
+    EngineEvents,
+    EngineUnavailableError,
     MemoryEngine,
     Node,
     SubscribeReply,
@@ -300,3 +302,16 @@ async def test_other_threads_have_one_door(call: Callable[[Node], object]) -> No
         # Neither stored nor delivered.
         assert await node.history("a") == await node.history("nobody") == []
         assert subscription.get_nowait() is None
+
+
+async def test_an_engine_that_does_not_start_leaves_nothing_behind() -> None:
+    class Unreachable(MemoryEngine):
+        async def run(self, events: EngineEvents) -> None:
+            raise EngineUnavailableError("no server there")
+
+    node = Node(Unreachable())
+    with pytest.raises(EngineUnavailableError, match="no server there"):
+        await node.run()
+    with pytest.raises(ClosedError):
+        node.publish("a", b"1")
+    await node.shutdown()
