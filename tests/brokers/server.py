@@ -23,6 +23,20 @@ _LOG_TAIL = 8000
 """Characters of the log that a failure shows."""
 
 
+_GUARD = """
+while read -r word; do
+    case $word in
+        end) break ;;
+        stopped) pid= ;;
+        *) pid=$word ;;
+    esac
+done
+[ -z "$pid" ] || kill -9 "$pid"
+rm -rf "$0"
+"""
+"""Told what runs, line by line; its input ends with the tests, whatever ends them."""
+
+
 class _Remains:
     """What must be gone when the broker's object is, however that comes about."""
 
@@ -31,6 +45,22 @@ class _Remains:
         self.directory = Path(tempfile.mkdtemp(prefix="fanout-broker-"))
         self.ports: list[Port] = []
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, str(self.directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # The terminal's Ctrl-C is for the tests.
+            start_new_session=True,
+        )
+
+    def started(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._tell(str(process.pid))
+
+    def stopped(self) -> None:
+        self.process = None
+        self._tell("stopped")
 
     def clear(self) -> None:
         # A forked child runs finalizers too, and the broker is not its own.
@@ -39,10 +69,18 @@ class _Remains:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-            self.process = None
-        shutil.rmtree(self.directory, ignore_errors=True)
+            self.stopped()
+        self._tell("end")
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        self._guard.wait()
         for port in self.ports:
             port.release()
+
+    def _tell(self, word: str) -> None:
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(f"{word}\n".encode())
+        self._guard.stdin.flush()
 
 
 class BrokerServer:
@@ -112,17 +150,18 @@ class BrokerServer:
         if self._remains.process is not None:
             raise AssertionError(f"{self!r} was started already")
         with open(self.directory / "log", "ab") as log:
-            self._remains.process = process = subprocess.Popen(
+            process = subprocess.Popen(
                 self._command(),
                 cwd=self.data,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self._remains.started(process)
         deadline = time.monotonic() + _START_S
         while not self._is_ready():
             if process.poll() is not None:
-                self._remains.process = None
+                self._remains.stopped()
                 raise AssertionError(self._failure(f"ended with status {process.returncode}"))
             if time.monotonic() > deadline:
                 self.kill()
@@ -148,7 +187,7 @@ class BrokerServer:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(self._failure(f"did not stop in {_STOP_S:g} s")) from None
-        self._remains.process = None
+        self._remains.stopped()
 
     def kill(self) -> None:
         """End it as a crash does (SIGKILL). Nothing if none runs."""
@@ -157,7 +196,7 @@ class BrokerServer:
             return
         process.kill()
         process.wait()
-        self._remains.process = None
+        self._remains.stopped()
 
     def restart(self) -> None:
         """Stop, and start on the same port and directory."""
@@ -171,7 +210,7 @@ class BrokerServer:
         # The signal takes effect in the kernel's time; this waits for it.
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
-            self._remains.process = None
+            self._remains.stopped()
             raise AssertionError(self._failure(f"ended with status {status}"))
 
     def resume(self) -> None:

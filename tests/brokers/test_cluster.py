@@ -40,9 +40,8 @@ def test_slots_move_with_their_keys(cluster: Cluster) -> None:
 
     assert cluster.node_of("{moving}") is target
     assert target.client().get("{moving}249") == b"249"
-    with pytest.raises(redis.exceptions.MovedError) as moved:
+    with pytest.raises(redis.ResponseError, match=f"{slot} 127.0.0.1:{target.port}"):
         source.client().get("{moving}249")
-    assert moved.value.port == target.port
     assert client.get("{moving}0") == b"0"
     with pytest.raises(ValueError, match=f"slot {slot}"):
         cluster.begin_move(slot, source, target)
@@ -56,9 +55,8 @@ def test_keys_that_have_moved_are_asked_for_elsewhere(cluster: Cluster) -> None:
     cluster.begin_move(slot, source, target)
     assert source.client().get("{asked}") == b"1"
     cluster.move_keys(slot, source, target)
-    with pytest.raises(redis.exceptions.AskError) as asked:
+    with pytest.raises(redis.ResponseError, match=f"{slot} 127.0.0.1:{target.port}"):
         source.client().get("{asked}")
-    assert asked.value.port == target.port
     cluster.end_move(slot, target)
     cluster.wait_ok()
     assert target.client().get("{asked}") == b"1"

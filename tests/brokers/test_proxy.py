@@ -219,7 +219,7 @@ def test_the_end_of_a_server_reaches_the_client() -> None:
             assert receive(connection, len(PONG)) == PONG
             server.kill()
             assert connection.recv(1) == b""
-        with connect(proxy) as connection, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), connect(proxy) as connection:
             connection.recv(1)
         server.start()
         with connect(proxy) as connection:

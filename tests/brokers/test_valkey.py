@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from redis.retry import Retry
 
 from tests.brokers.tls import Certificates
 from tests.brokers.valkey import ValkeyServer, redis_binary
+from tests.brokers.waiting import wait_until
 
 
 def is_alive(pid: int) -> bool:
@@ -158,3 +160,21 @@ def test_a_server_ends_with_the_program() -> None:
     pid, directory = ended.stdout.split()
     assert not is_alive(int(pid))
     assert not Path(directory).exists()
+
+
+def test_a_server_ends_with_a_program_that_is_killed() -> None:
+    program = (
+        "import os, signal\n"
+        "from tests.brokers.valkey import ValkeyServer\n"
+        "server = ValkeyServer()\n"
+        "server.start()\n"
+        "print(server.port, server.directory, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60
+    )
+    port, directory = killed.stdout.split()
+    wait_until(lambda: not Path(directory).exists(), "the directory is gone")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)), timeout=10)
