@@ -131,7 +131,11 @@ def _configure(
     except ConfigError as error:
         raise click.UsageError(str(error) if path is None else f"{path}: {error}") from None
     client = config.client
-    if not (client.insecure or client.allow_anonymous_connect_without_token):
+    if not (
+        client.insecure
+        or client.allow_anonymous_connect_without_token
+        or client.user_id_http_header
+    ):
         warnings.append("nobody can connect: client.allow_anonymous_connect_without_token is off")
     return config, warnings
 

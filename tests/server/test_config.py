@@ -123,6 +123,27 @@ def test_every_channel_option_is_off_by_default(name: str, load_data: Load) -> N
         ("client.user_connection_limit", 2, 2),
         ("client.history_max_publication_limit", 1, 1),
         ("client.connect_include_server_time", True, True),
+        ("client.recovery_max_publication_limit", 0, 0),
+        ("client.channel_position_check_delay", "5s", 5.0),
+        ("client.channel_position_check_delay", 0, 0.0),
+        ("client.user_id_http_header", "X-User-Id", "X-User-Id"),
+        ("engine.type", "redis", "redis"),
+        ("engine.redis.address", "a:1", ("redis://a:1",)),
+        ("engine.redis.address", ["redis://a", "b:2"], ("redis://a", "redis://b:2")),
+        ("engine.redis.cluster_address", ["a:1,b:2"], ("a:1,b:2",)),
+        ("engine.redis.sentinel_address", "a:1,b:2", ("a:1,b:2",)),
+        ("engine.redis.db", 3, 3),
+        ("engine.redis.user", "app", "app"),
+        ("engine.redis.password", "pass", "pass"),
+        ("engine.redis.prefix", "p", "p"),
+        ("engine.redis.io_timeout", "500ms", 0.5),
+        ("engine.redis.history_use_lists", True, True),
+        ("engine.redis.presence_ttl", "3s", 3.0),
+        ("engine.nats.url", "nats://a", ("nats://a",)),
+        ("engine.nats.jetstream", True, True),
+        ("engine.nats.presence_ttl", "40s", 40.0),
+        ("engine.nats.allow_wildcards", True, True),
+        ("node.name", "first", "first"),
         ("channel.max_length", 20, 20),
         ("channel.private_prefix", "", ""),
         ("channel.namespace_boundary", "::", "::"),
@@ -248,6 +269,34 @@ def test_toml_says_the_same_as_json(tmp_path: Path, load_data: Load) -> None:
         ("http_server.port", "8000", 'http_server.port = "8000": must be a whole number'),
         ("http_server.address", "a b", 'http_server.address = "a b": must be a host name'),
         ("http_server.address", "a..b", 'http_server.address = "a..b": must be a host name'),
+        ("client.recovery_max_publication_limit", -1, "must be a whole number from 0 to"),
+        ("client.channel_position_check_delay", "10ms", "must be at least 0.1s, or 0: not checked"),
+        ("client.user_id_http_header", "X User", "must be the name of an HTTP header"),
+        ("channel.without_namespace.force_recovery", True, "channel.without_namespace."
+         "force_recovery = true: needs history_size and history_ttl"),
+        ("engine.type", "kafka", 'must be one of "memory", "redis", "nats"'),
+        ("engine.redis.address", 5, "engine.redis.address: must be an address or a list"),
+        ("engine.redis.address", "http://u:s3cret@a", "must begin with one of redis://"),
+        ("engine.redis.password", 5, "engine.redis.password: must be a string"),
+        ("engine.redis.db", "0", "must be a whole number from 0 to"),
+        ("engine.redis.cluster_address", ["a"], "item 0 must be host:port"),
+        ("engine.redis.cluster_address", "u:s3cret@a:1", "item 0 must be host:port"),
+        ("engine.redis.io_timeout", 0, "must be at least 0.01s"),
+        ("engine.redis.tls", {"enabled": True}, "here: rediss://"),
+        ("engine.nats.url", "nats://u:s3cret@a?x=y", 'may only have "jetstream=true"'),
+        ("engine.nats.presence_ttl", "1500ms", "must be whole seconds"),
+        ("engine.nats.raw_mode", {"enabled": True}, "raw mode is not supported"),
+        ("broker", {"enabled": True, "type": "nats"}, "here engine.type"),
+        ("engine", {"type": "redis", "redis": {"presence_ttl": "27s"}},
+         "engine.redis.presence_ttl = \"27s\": must be longer than "
+         "client.presence_update_interval (27s)"),
+        ("engine", {"type": "nats", "nats": {"presence_ttl": "20s", "jetstream": True}},
+         "engine.nats.presence_ttl = \"20s\": must be longer than"),
+        ("engine", {"type": "redis", "redis": {"sentinel_address": "a:1"}},
+         "engine.redis.sentinel_master_name: is needed with sentinel_address"),
+        ("engine",
+         {"type": "redis", "redis": {"sentinel_address": "a:1", "cluster_address": "b:1"}},
+         "engine.redis.cluster_address: must not stand beside sentinel_address"),
         ("log.level", "loud", 'log.level = "loud": must be one of "trace", "debug", "info"'),
     ],
 )  # fmt: skip
@@ -256,6 +305,7 @@ def test_a_bad_value_is_refused(path: str, value: object, message: str, load_dat
         load_data(nested(path, value))
     text = str(caught.value)
     assert message in text
+    assert "s3cret" not in text
     assert "\n" not in text
     assert text.startswith(caught.value.key)
     assert text.endswith(caught.value.rule)
@@ -322,6 +372,73 @@ def test_advice_comes_after_the_warnings_about_keys(load_data: Load) -> None:
         "client.insecur",
         "client.insecure",
     ]
+
+
+NATS: dict[str, Any] = {"engine": {"type": "nats"}}
+JETSTREAM: dict[str, Any] = {"engine": {"type": "nats", "nats": {"jetstream": True}}}
+JETSTREAM_URL: dict[str, Any] = {
+    "engine": {"type": "nats", "nats": {"url": "nats://a?jetstream=true"}}
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"history_size": 1, "history_ttl": "1s"}, "history_size = 1"),
+        ({"presence": True}, "presence = true"),
+    ],
+)
+def test_nats_keeps_something_with_jetstream_alone(
+    options: dict[str, Any], key: str, load_data: Load
+) -> None:
+    channel = {"channel": {"without_namespace": options}}
+    with pytest.raises(ConfigError) as caught:
+        load_data({**NATS, **channel})
+    assert str(caught.value).startswith(
+        f'channel.without_namespace.{key}: needs JetStream with engine.type "nats": '
+        'set engine.nats.jetstream, or put "?jetstream=true" behind the address'
+    )
+    assert load_data({**JETSTREAM, **channel})[0].engine.nats.uses_jetstream
+    assert load_data({**JETSTREAM_URL, **channel})[0].engine.nats.uses_jetstream
+
+
+def test_without_presence_its_lifetime_is_nobody_s_business(load_data: Load) -> None:
+    load_data({"engine": {"type": "nats", "nats": {"presence_ttl": "1s"}}})
+
+
+def test_wildcards_do_not_stand_beside_user_limited_channels(load_data: Load) -> None:
+    limited = {"channel": {"without_namespace": {"allow_user_limited_channels": True}}}
+    wildcards = {"type": "nats", "nats": {"allow_wildcards": True}}
+    load_data({**limited, **NATS})
+    load_data({**limited, "engine": {**wildcards, "type": "memory"}})
+    with pytest.raises(ConfigError, match=r"must be off with engine\.nats\.allow_wildcards"):
+        load_data({**limited, "engine": wildcards})
+
+
+def test_the_other_engine_s_keys_have_no_effect(load_data: Load) -> None:
+    engine = {"type": "redis", "redis": {"db": 1}, "nats": {"prefix": "p"}}
+    _, warnings = load_data({"engine": engine})
+    assert warnings == ['engine.nats: has no effect with engine.type "redis"']
+    _, warnings = load_data({"engine": {"redis": {"address": "redis://u:s3cret@a"}}})
+    assert warnings == ['engine.redis: has no effect with engine.type "memory"']
+
+
+def test_recovery_without_history_is_worth_a_word(load_data: Load) -> None:
+    options = {"allow_recovery": True, "force_positioning": True}
+    _, warnings = load_data({"channel": {"without_namespace": options}})
+    assert warnings == [
+        f"channel.without_namespace.{name}: has no effect without history_size and history_ttl"
+        for name in options
+    ]
+
+
+def test_an_option_wins_over_the_engine_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    # By itself this file is refused.
+    path.write_text(json.dumps({**NATS, "channel": {"without_namespace": {"presence": True}}}))
+    config, warnings = load(path, ["redis://a"])
+    assert (config.engine.type, config.engine.redis.address) == ("redis", ("redis://a",))
+    assert warnings == []
 
 
 # Files

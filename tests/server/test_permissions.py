@@ -15,8 +15,11 @@ from fanout.server.config import (
     ChannelConfig,
     ClientConfig,
     Config,
+    EngineConfig,
     Namespace,
     NamespaceOptions,
+    NatsConfig,
+    check,
     demo_config,
 )
 from fanout.server.permissions import Permissions, fits_format
@@ -57,6 +60,18 @@ def test_a_setting_lets_clients_without_a_token_connect(setting: str) -> None:
     assert asked.may_connect() is None
     # No token can be verified, and one that is not verified opens nothing.
     assert asked.may_connect("e30.e30.") is codes.DISCONNECT_INVALID_TOKEN
+
+
+def test_a_proxy_in_front_may_say_who_connects() -> None:
+    asked = Permissions(Config(client=ClientConfig(user_id_http_header="X-User-Id")))
+    assert asked.user({"x-user-id": "42", "x-other": "43"}) == "42"
+    assert asked.user({"x-other": "43"}) == ""
+    assert asked.may_connect(user="42") is None
+    # Without the header a client is as anonymous as without the setting.
+    assert asked.may_connect() is codes.DISCONNECT_BAD_REQUEST
+    assert asked.may_connect("e30.e30.", "42") is codes.DISCONNECT_INVALID_TOKEN
+    assert asked.may_connect(user="\udcff") is codes.DISCONNECT_BAD_REQUEST
+    assert permissions().user({"x-user-id": "42", "": "43"}) == ""
 
 
 def origins(*patterns: str) -> Permissions:
@@ -425,6 +440,115 @@ def test_channel_options_allow_nothing_by_themselves() -> None:
     assert options is not None
     assert not options.publish
     assert not options.anonymous
+
+
+@pytest.mark.parametrize(
+    ("options", "recovers", "may_recover"),
+    [
+        ([], False, True),
+        (["force_recovery"], True, True),
+        (["allow_recovery"], True, True),
+        (["force_positioning"], True, False),
+        (["allow_positioning"], True, False),
+        (["force_positioning", "allow_recovery"], True, True),
+    ],
+)
+def test_what_recovers(options: list[str], recovers: bool, may_recover: bool) -> None:
+    asked = permissions(**KEEPS, **dict.fromkeys(options, True))
+    given_options = asked.channel_options("chat:1")
+    assert given_options is not None
+    assert given_options.recover is recovers
+    # Where only positions are watched nobody gets to read the history so.
+    assert asked.may_recover("chat:1") is may_recover
+    assert asked.may_recover("other:1") is False
+
+
+# Wildcards
+
+
+def wildcards(*namespaces: str, prefix: str = "$", boundary: str = ":") -> Permissions:
+    """Everything is open to anybody, in these namespaces and without one."""
+    open_to_all: dict[str, Any] = {**dict.fromkeys(FLAGS, True), **KEEPS, "join_leave": True}
+    open_to_all["allow_user_limited_channels"] = False
+    config = Config(
+        engine=EngineConfig(type="nats", nats=NatsConfig(allow_wildcards=True, jetstream=True)),
+        channel=ChannelConfig(
+            private_prefix=prefix,
+            namespace_boundary=boundary,
+            without_namespace=NamespaceOptions(**open_to_all),
+            namespaces=tuple(Namespace(name=name, **open_to_all) for name in namespaces),
+        ),
+    )
+    check(config)
+    return Permissions(config)
+
+
+@pytest.mark.parametrize("channel", ["chat:a.*", "chat:a.>", "chat:a.*.b", "news.*", "news.>"])
+def test_a_wildcard_stands_for_others_and_has_nothing_of_its_own(channel: str) -> None:
+    asked = wildcards("chat")
+    assert asked.channel_options(channel) == ChannelOptions(
+        wildcards=True, history_meta_lifetime=720 * 3600.0)
+    assert asked.may_subscribe("", channel) is None
+    assert asked.may_publish("", channel, b"1", True) is BAD
+    assert asked.may_presence("", channel, True) is UNAVAILABLE
+    assert asked.may_history("", channel, True) is UNAVAILABLE
+    assert not asked.pushes_join_leave("", channel, True)
+
+
+@pytest.mark.parametrize("channel", ["chat:a*", "chat:*", "chat:a.*b", "chat:>", "a>.b", "a.b"])
+def test_a_mark_inside_a_word_is_a_letter(channel: str) -> None:
+    asked = wildcards("chat")
+    options = asked.channel_options(channel)
+    assert options is not None
+    assert not options.wildcards
+    assert options.keeps_history
+    assert asked.may_publish("", channel, b"1", True) is None
+
+
+def test_wildcards_are_letters_without_the_setting() -> None:
+    asked = permissions(allow_subscribe_for_client=True, **KEEPS)
+    for channel in ("chat:a.*", "a.>", ">"):
+        options = asked.channel_options(channel)
+        assert options is not None
+        assert not options.wildcards
+        assert asked.may_subscribe("42", channel) is None
+
+
+def test_the_rest_stands_last() -> None:
+    assert wildcards("chat").may_subscribe("", "chat:a.>.b") is BAD
+
+
+@pytest.mark.parametrize(
+    ("asked", "channel"),
+    [
+        # It would stand for channels of a namespace, or for private ones.
+        (wildcards("chat"), "*"),
+        (wildcards("chat"), ">"),
+        (wildcards("chat", prefix=""), "*.b"),
+        (wildcards("news.eu"), "news.*"),
+        (wildcards("news", boundary=".."), "news.>"),
+        (wildcards(prefix="$"), "*"),
+        (wildcards(prefix="a.b"), "a.*"),
+        (wildcards("chat"), "$chat:a.*"),
+    ],
+)
+def test_a_wildcard_must_not_reach_beyond_its_own_rules(asked: Permissions, channel: str) -> None:
+    assert asked.may_subscribe("42", channel) is DENIED
+
+
+@pytest.mark.parametrize(
+    ("asked", "channel"),
+    [
+        (wildcards(prefix=""), "*"),
+        (wildcards(prefix=""), ">"),
+        (wildcards("chat", prefix=""), "news.>"),
+        (wildcards("news.eu"), "news.us.*"),
+        (wildcards("news.eu"), "news.eu:a.*"),
+        (wildcards(boundary=""), "chat:a.*"),
+    ],
+)
+def test_a_wildcard_among_equals(asked: Permissions, channel: str) -> None:
+    assert asked.may_subscribe("42", channel) is None
 
 
 def test_the_demo_lets_anybody_talk_in_its_rooms_only() -> None:

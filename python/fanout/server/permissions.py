@@ -8,6 +8,7 @@ here waits, logs or changes anything. Rules and their order are Centrifugo's.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -61,7 +62,7 @@ class ChannelRules:
             history_size=options.history_size,
             history_lifetime=options.history_ttl,
             history_meta_lifetime=options.history_meta_ttl or channel.history_meta_ttl,
-            recover=recovers or positions,
+            recover=options.history_size > 0 and (recovers or positions),
             wildcards=wildcards,
         )
 
@@ -84,6 +85,7 @@ class Permissions:
         self._client = config.client
         self._channel = config.channel
         self._origins = [compile_origin(pattern) for pattern in config.client.allowed_origins]
+        self._user_header = config.client.user_id_http_header.lower()
         self._wildcards = config.engine.type == "nats" and config.engine.nats.allow_wildcards
         # For one channel, and for many.
         self._without_namespace = _both_rules(config.channel.without_namespace, config.channel)
@@ -110,10 +112,17 @@ class Permissions:
         # Not by scheme: behind a proxy that ends TLS the server sees plain HTTP.
         return origin_host != "" and origin_host.lower() == host.lower()
 
-    def may_connect(self, token: str = "") -> DisconnectCode | None:
-        """Whether a client with this token, or without one, may connect."""
+    def user(self, headers: Mapping[str, str]) -> str:
+        """Who connects, by the request's headers (lower-case names); ``""`` for nobody known."""
+        return headers.get(self._user_header, "") if self._user_header else ""
+
+    def may_connect(self, token: str = "", user: str = "") -> DisconnectCode | None:
+        """Whether a client with this token and user id, or without, may connect."""
         if token:
             return DISCONNECT_INVALID_TOKEN  # no key is known that it could be valid for
+        if user:
+            # Bytes that were no UTF-8 could be shown to nobody.
+            return DISCONNECT_BAD_REQUEST if _SURROGATE.search(user) else None
         if self._client.allow_anonymous_connect_without_token or self._client.insecure:
             return None
         return DISCONNECT_BAD_REQUEST

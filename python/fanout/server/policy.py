@@ -31,8 +31,9 @@ def install(node: Node, permissions: Permissions, demo: bool = False) -> None:
 
     @node.on_connect
     def connect(event: ConnectEvent) -> ConnectReply:
-        check(permissions.may_connect(event.token))
-        return ConnectReply(info=_visitor(event.data) if demo else b"")
+        user = permissions.user(event.headers)
+        check(permissions.may_connect(event.token, user))
+        return ConnectReply(user, info=_visitor(event.data) if demo else b"")
 
     @node.on_subscribe
     def subscribe(client: Client, event: SubscribeEvent) -> SubscribeReply:

@@ -29,7 +29,7 @@ _REDIS = (
 _NATS = ("nats", "tls")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 # A comma may also stand between the hosts of one URL, and inside a password.
-_BETWEEN = re.compile(rf",(?={_SCHEME.pattern})")
+_BETWEEN = re.compile(rf",\s*(?={_SCHEME.pattern})")
 _HIDDEN = re.compile(rf"(?P<scheme>{_SCHEME.pattern})?(?P<login>.*@)?(?P<place>[^?#]*)(?P<rest>.*)",
                      re.DOTALL)
 

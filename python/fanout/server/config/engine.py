@@ -41,9 +41,9 @@ class RedisConfig:
 
     address: tuple[str, ...] = secret(("redis://127.0.0.1:6379",), redis_addresses)
     """URLs, or ``host:port``; several are shards."""
-    cluster_address: tuple[str, ...] = key((), _hosts)
+    cluster_address: tuple[str, ...] = secret((), _hosts)
     """In place of ``address``: nodes of a cluster, ``"host:port,host:port"``."""
-    sentinel_address: tuple[str, ...] = key((), _hosts)
+    sentinel_address: tuple[str, ...] = secret((), _hosts)
     """In place of ``address``: sentinels, ``"host:port,host:port"``."""
     sentinel_master_name: str = key("", text)
     """What the sentinels call the server; needed with ``sentinel_address``."""

@@ -20,6 +20,7 @@ from fanout.server.config.values import (
     address,
     boolean,
     duration,
+    header_name,
     integer,
     list_of,
     name_mark,
@@ -62,6 +63,9 @@ class ClientConfig:
     allow is allowed (private channels excepted). For development only."""
     allow_anonymous_connect_without_token: bool = key(False, boolean)
     """A client without a token connects, with the user id ``""``."""
+    user_id_http_header: str = key("", header_name)
+    """The request header in which a proxy in front tells who connects, if it is
+    there. Clients must not be able to set it past that proxy."""
     allowed_origins: tuple[str, ...] = key((), list_of(text, compile_origin))
     """Patterns (``*``, ``?``, ``[...]``) of the browser origins that may connect.
     When empty: the origin whose host is the request's own."""
@@ -82,7 +86,7 @@ class ClientConfig:
     """Connections of one user id on this node; anonymous ones are not counted."""
     history_max_publication_limit: int = key(300, integer(0, zero="no limit"))
     """Publications in one history reply."""
-    recovery_max_publication_limit: int = key(300, integer(1))
+    recovery_max_publication_limit: int = key(300, integer(0, zero="no limit"))
     """Publications that one subscribe may recover; who missed more is told so."""
     channel_position_check_delay: float = key(40.0, duration(0.1, zero="not checked"))
     """How often a subscriber's position is compared with the stream's, where a

@@ -69,8 +69,6 @@ IGNORED = {
     "client.subscription_token": _TOKENS,
     "client.insecure_skip_token_signature_verify": _TOKENS,
     "client.disallow_anonymous_connection_tokens": _TOKENS,
-    # Without it every client is anonymous, which is the least a client can be.
-    "client.user_id_http_header": "no client gets a user id from it",
     "client.proxy.connect": "",
     # A refresh proxy is asked when a connection expires; none does.
     "client.proxy.refresh": _NO_EXPIRY,

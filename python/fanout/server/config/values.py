@@ -6,6 +6,7 @@ knows the key and makes a :exc:`ConfigError` of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ __all__ = [
     "address",
     "boolean",
     "duration",
+    "header_name",
     "integer",
     "list_of",
     "name_mark",
@@ -88,6 +90,13 @@ def address(value: object) -> str:
         value.encode("idna")  # as the resolver will, with less to say when it fails
     except UnicodeError:
         raise ValueError(rule) from None
+    return value
+
+
+def header_name(value: object) -> str:
+    """The name of an HTTP header, ``""`` for none."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*", value):
+        raise ValueError('must be the name of an HTTP header, or ""')
     return value
 
 
