@@ -7,6 +7,7 @@ that pipelines would.
 """
 
 import argparse
+import json
 import shutil
 import socket
 import subprocess
@@ -32,7 +33,7 @@ def free_port() -> int:
         return port
 
 
-def nats_command(port: int, directory: str) -> list[str]:
+def nats_command(port: int, directory: str, jetstream: bool = False) -> list[str]:
     scripts = sysconfig.get_path("scripts")
     binary = shutil.which("nats-server", path=scripts) or shutil.which("nats-server")
     if not binary:
@@ -43,6 +44,7 @@ def nats_command(port: int, directory: str) -> list[str]:
         "max_connections: 100000\n"
         'ping_interval: "1h"\n'
         "max_pending: 256MB\n"
+        + (f"jetstream {{ store_dir: {json.dumps(directory)} }}\n" if jetstream else "")
     )
     return [binary, "-c", str(config), "-l", str(Path(directory, "nats.log"))]
 

@@ -100,7 +100,8 @@ class Sample:
     max_ns: int
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
+    """Wait for a process that was told to end; ask it, and kill it, when it does not."""
     for ask in (process.terminate, process.kill):
         try:
             process.wait(STOP_TIMEOUT)
@@ -110,7 +111,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-class _Lines:
+class Lines:
     """JSON lines of a process, waited for with a limit."""
 
     def __init__(self, process: subprocess.Popen[str], name: str, errors: IO[str]) -> None:
@@ -187,7 +188,7 @@ class Contender:
                     text=True,
                 )
             self._processes.append(server)
-            self._server_lines = _Lines(server, subject.name, self._errors)
+            self._server_lines = Lines(server, subject.name, self._errors)
             ready = self._server_lines.next(START_TIMEOUT)
             self.version = ready.get("version", "")
             self._pid: int = ready["pid"]
@@ -218,7 +219,7 @@ class Contender:
         # Stopped first, for the same reason.
         self._processes.insert(0, client)
         self._client = client
-        self._client_lines = _Lines(client, "the load client", self._errors)
+        self._client_lines = Lines(client, "the load client", self._errors)
         self._client_lines.next(LOAD_TIMEOUT + 10)
 
     def run(self, ticks: int, per_tick: int, payload: int) -> Sample:
@@ -254,7 +255,7 @@ class Contender:
             if process.stdin is not None:
                 with suppress(OSError):
                     process.stdin.close()
-            _stop(process)
+            stop(process)
             if process.stdout is not None:
                 process.stdout.close()
         self._processes.clear()

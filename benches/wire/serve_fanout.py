@@ -2,7 +2,11 @@
 
 It is what ``fanout serve`` runs, from the configuration's permissions to the
 WebSocket endpoint, with a reader of ticks in place of the signal that ends it.
+``--engine`` is that of ``fanout serve``.
 """
+
+import argparse
+import dataclasses
 
 import uvloop
 
@@ -15,6 +19,7 @@ from fanout.server.config import (
     Config,
     HttpServerConfig,
     NamespaceOptions,
+    with_addresses,
 )
 
 CONFIG = Config(
@@ -28,8 +33,9 @@ CONFIG = Config(
 )
 
 
-async def main() -> None:
-    server = Server(CONFIG)
+async def main(engine: str) -> None:
+    config = dataclasses.replace(CONFIG, engine=with_addresses(CONFIG.engine, [engine]))
+    server = Server(config)
     await server.start()
 
     def on_tick(per_tick: int, size: int) -> None:
@@ -42,5 +48,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="benches.wire.serve_fanout")
+    parser.add_argument("--engine", default="memory", metavar="URL")
     control.prepare()
-    uvloop.run(main())
+    uvloop.run(main(parser.parse_args().engine))
