@@ -1,8 +1,13 @@
 """fanout: deliver messages to many clients at once.
 
 :class:`Node` is what an application uses; :class:`Engine` is where messages
-travel, and :class:`MemoryEngine` the one inside the process.
+travel, :class:`MemoryEngine` the one inside the process. ``RedisEngine`` and
+``NatsEngine`` are for several machines; their packages are imported when they
+are first asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from fanout.client import Client
 from fanout.codes import ClientError, Disconnect
@@ -10,6 +15,7 @@ from fanout.engine import Engine, EngineEvents
 from fanout.errors import (
     BackpressureError,
     ClosedError,
+    EngineError,
     EngineUnavailableError,
     FanoutError,
     InsufficientStateError,
@@ -50,6 +56,10 @@ from fanout.types import (
 )
 from fanout.version import VERSION
 
+if TYPE_CHECKING:
+    from fanout.nats import NatsEngine as NatsEngine
+    from fanout.redis import RedisEngine as RedisEngine
+
 __all__ = [
     "AdminMessage",
     "BackpressureError",
@@ -63,6 +73,7 @@ __all__ = [
     "ControlMessage",
     "Disconnect",
     "Engine",
+    "EngineError",
     "EngineEvents",
     "EngineUnavailableError",
     "FanoutError",
@@ -95,3 +106,23 @@ __all__ = [
 ]
 
 __version__ = VERSION
+
+_ENGINES = {
+    # name: (package, extra, what the extra installs)
+    "NatsEngine": ("fanout.nats", "nats", {"nats"}),
+    "RedisEngine": ("fanout.redis", "redis", {"hiredis", "redis"}),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ENGINES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    package, extra, needed = _ENGINES[name]
+    try:
+        return getattr(import_module(package), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in needed:
+            raise
+        raise ImportError(
+            f"{name} needs {error.name}, which is not installed: pip install 'fanout[{extra}]'"
+        ) from error

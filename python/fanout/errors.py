@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BackpressureError",
     "ClosedError",
+    "EngineError",
     "EngineUnavailableError",
     "FanoutError",
     "InsufficientStateError",
@@ -58,6 +59,10 @@ class EngineUnavailableError(FanoutError, ConnectionError):
     def __init__(self, message: str, *, maybe_done: bool = False) -> None:
         super().__init__(message)
         self.maybe_done = maybe_done
+
+
+class EngineError(FanoutError):
+    """The engine's server refused the operation, with the text that this has."""
 
 
 class BackpressureError(FanoutError):

@@ -9,11 +9,17 @@ from __future__ import annotations
 import abc
 import asyncio
 import enum
+import functools
 import time
+import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
-from fanout import Engine, MemoryEngine
+import pytest
+
+from fanout import Engine, MemoryEngine, RedisEngine
+from tests.brokers.valkey import ValkeyServer, redis_binary, valkey_binary
 from tests.conformance.reference_engine import Bus, ReferenceEngine
 from tests.model.clock import ManualClock
 
@@ -220,4 +226,99 @@ class ReferenceFactory(_ManualTime):
         engine.bus.error = ConnectionError("the test cut the bus")
 
 
-FACTORIES: list[type[EngineFactory]] = [MemoryFactory, MemoryRealTimeFactory, ReferenceFactory]
+class ValkeyFactory(EngineFactory):
+    """Nodes on one server, which all tests of the session share; each has its own prefix."""
+
+    name = "valkey"
+    capabilities = (
+        Capability.HISTORY | Capability.PRESENCE | Capability.MULTI_NODE | Capability.FAILURES
+        | Capability.NO_WILDCARDS
+    )
+    second = 0.1
+    resolution = 0.02
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prefix = uuid.uuid4().hex
+        self._paused = False
+
+    @staticmethod
+    def _binary() -> Path | None:
+        return valkey_binary()
+
+    async def start(self) -> None:
+        binary = self._binary()
+        if binary is None:
+            pytest.skip("Debian's redis-server is not installed")
+        self._server, self._client = _shared_server(binary)
+
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:
+            if self._paused:
+                self._server.resume()
+            self._client.flushall()
+
+    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any:
+        return RedisEngine(
+            self._server.url,
+            prefix=self._prefix,
+            presence_lifetime=presence_lifetime,
+            history_meta_lifetime=history_meta_lifetime,
+            **self.options,
+        )
+
+    def num_stored(self, engine: Any) -> int:
+        count = 0
+        for key in self._client.scan_iter(f"{self._prefix}.*", count=1000):
+            kind = key.removeprefix(self._prefix.encode()).partition(b".{")[0]
+            match kind:
+                case b".stream":
+                    count += self._client.xlen(key)
+                case b".list":
+                    count += self._client.llen(key)
+                case b".presence.data":
+                    count += self._client.hlen(key)
+        return count
+
+    async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
+        assert await self.poll(condition)
+
+    async def fail_publishes(self, engine: Any, events: Any) -> None:
+        for link in engine._servers.commands:
+            link.settings.timeout = 0.1
+        self._server.pause()
+        self._paused = True
+
+
+class ValkeyListsFactory(ValkeyFactory):
+    """The same with the history in lists."""
+
+    name = "valkey-lists"
+    options: ClassVar[dict[str, Any]] = {"history_lists": True}
+
+
+class RedisFactory(ValkeyFactory):
+    """The same on Redis."""
+
+    name = "redis"
+
+    @staticmethod
+    def _binary() -> Path | None:
+        return redis_binary()
+
+
+@functools.cache
+def _shared_server(binary: Path) -> tuple[ValkeyServer, Any]:
+    """A server that ends with this process, and a client of it."""
+    server = ValkeyServer(binary)
+    server.start()
+    return server, server.client()
+
+
+FACTORIES: list[type[EngineFactory]] = [
+    MemoryFactory, MemoryRealTimeFactory, ReferenceFactory,
+    ValkeyFactory, ValkeyListsFactory, RedisFactory,
+]
