@@ -368,6 +368,10 @@ class CuttingProxy:
         """Accept connections again after ``refuse()``."""
         self._machine.call(self._machine.listen)
 
+    def retarget(self, target_port: int) -> None:
+        """Make new connections to another port; those that are open stay."""
+        self._machine.call(lambda: setattr(self._machine, "target", target_port))
+
     @property
     def num_connections(self) -> int:
         """Connections that are open now."""

@@ -32,7 +32,7 @@ while read -r word; do
     esac
 done
 [ -z "$pid" ] || kill -9 "$pid"
-rm -rf "$0"
+rm -rf "$0" || { sleep 1; rm -rf "$0"; }
 """
 """Told what runs, line by line; its input ends with the tests, whatever ends them."""
 
