@@ -77,6 +77,7 @@ def _redis(config: RedisConfig, meta_lifetime: float) -> Engine:
         presence_lifetime=config.presence_ttl,
         history_meta_lifetime=meta_lifetime,
         history_lists=config.history_use_lists,
+        ping_interval=config.ping_interval,
     )
 
 

@@ -63,6 +63,9 @@ class RedisConfig:
     is written in another way."""
     io_timeout: float = key(4.0, duration(0.01))
     """An operation that has no answer after so long has failed."""
+    ping_interval: float = key(5.0, duration(0.05))
+    """After so long a silence a server is asked whether it is there. Not a key
+    of Centrifugo."""
     history_use_lists: bool = key(False, boolean)
     """History in lists, not in streams."""
     presence_ttl: float = key(60.0, duration(1))

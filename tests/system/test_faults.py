@@ -1,0 +1,205 @@
+"""What breaks between servers and broker, under a steady load of publishes with history.
+
+Each test proves by the clients' own logs that there was no duplicate, no
+reorder, and no gap that a client was not told of; and by the publisher's book
+that what was acknowledged was received by everybody who was not told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fanout import Node, StreamPosition
+from tests.system.checker import check
+from tests.system.cluster import Cluster
+from tests.system.load import Load
+from tests.system.subscriber import Subscriber
+from tests.system.waiting import equal, until
+
+BROKEN = "the engine's link broke"
+
+
+@asynccontextmanager
+async def under_load(
+    cluster: Cluster, node: Node, rooms: Sequence[str]
+) -> AsyncIterator[tuple[list[Subscriber], Load]]:
+    """Subscribers that receive; at the end, when all have everything, their logs are checked."""
+    async with cluster.subscribers(*rooms) as subscribers:
+        async with Load(node, rooms) as load:
+            await load.more()
+            yield subscribers, load
+            # All is well again: what is published from here on must arrive everywhere.
+            await load.more()
+        for room in rooms:
+            top = await load.mark(room)
+            await until(
+                lambda room=room, top=top: all(  # type: ignore[misc]
+                    each.place(room) == (top.epoch, top.offset) for each in subscribers),
+                lambda room=room, top=top: (  # type: ignore[misc]
+                    f"all at {top}: {[each.place(room) for each in subscribers]}"),
+            )
+            logs = {each.name: each.logs[room] for each in subscribers}
+            assert check(logs, load.acknowledged[room]) == []
+
+
+async def test_the_broker_is_killed_and_comes_back_with_its_data(
+    cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> None:
+    async with under_load(cluster, node, rooms) as (subscribers, load):
+        await asyncio.to_thread(cluster.broker.kill)
+        await load.failed()
+        await asyncio.to_thread(cluster.broker.start)
+    for room in rooms:
+        await assert_kept(node, room, load)
+        assert [each.num_lost(room) for each in subscribers] == [0] * 6
+    assert [each.num_connects for each in subscribers] == [1] * 6
+
+
+async def test_the_broker_is_killed_and_comes_back_empty(
+    cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> None:
+    async with under_load(cluster, node, rooms) as (subscribers, load):
+        before = {room: load.acknowledged[room][-1].epoch for room in rooms}
+        await asyncio.to_thread(cluster.broker.kill)
+        await load.failed()
+        await asyncio.to_thread(cluster.broker.wipe)
+        await asyncio.to_thread(cluster.broker.start)
+        # Presence went with it, and is there again when it was refreshed.
+        await equal(lambda: _present(node, rooms[0]), {each.id for each in subscribers})
+    for room in rooms:
+        after = load.acknowledged[room][-1].epoch
+        assert after != before[room]
+        # Nobody can know what of the old stream was not delivered: all are told.
+        assert all(each.num_lost(room) >= 1 for each in subscribers)
+    assert [each.num_connects for each in subscribers] == [1] * 6
+
+
+async def test_the_broker_is_paused_for_longer_than_the_timeouts(
+    cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> None:
+    before = [cluster.logged(number, BROKEN) for number in range(3)]
+    async with under_load(cluster, node, rooms) as (subscribers, load):
+        await asyncio.to_thread(cluster.broker.pause)
+        await load.failed()
+        await until(
+            lambda: all(cluster.logged(n, BROKEN) > before[n] for n in range(3)),
+            "all servers noticed",
+        )
+        cluster.broker.resume()
+    for room in rooms:
+        await assert_kept(node, room, load)
+        assert [each.num_lost(room) for each in subscribers] == [0] * 6
+    assert [each.num_connects for each in subscribers] == [1] * 6
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 1000])
+async def test_one_server_s_links_are_cut_in_the_middle_of_a_reply(
+    num_bytes: int, cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> None:
+    before = [cluster.logged(number, BROKEN) for number in range(3)]
+    async with under_load(cluster, node, rooms) as (subscribers, load):
+        for _ in range(3):
+            cut = cluster.proxies[1].cut_after(num_bytes)
+            await asyncio.wait_for(asyncio.wrap_future(cut), 30)
+            await load.more(5)
+        assert not load.failures     # of others that go on
+    for room in rooms:
+        await assert_kept(node, room, load)
+        assert [each.num_lost(room) for each in subscribers] == [0] * 6
+    assert [each.num_connects for each in subscribers] == [1] * 6
+    await until(lambda: cluster.logged(1, BROKEN) > before[1], "it says so")
+    assert [cluster.logged(n, BROKEN) - before[n] for n in (0, 2)] == [0, 0]
+
+
+async def test_one_server_is_parted_from_the_broker(
+    cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> None:
+    before = [cluster.logged(number, BROKEN) for number in range(3)]
+    async with under_load(cluster, node, rooms) as (subscribers, load):
+        cluster.proxies[2].stall()
+        cluster.proxies[2].refuse()
+        await until(lambda: cluster.logged(2, BROKEN) > before[2], "it noticed")
+        # Where the broker can be reached all goes on.
+        far = [each for each in subscribers if each.user.startswith("user-2-")]
+        near = [each for each in subscribers if each not in far]
+        place = await load.mark(rooms[0])
+        await until(lambda: all(each.place(rooms[0]) >= _pair(place) for each in near), "the near")
+        assert all(each.place(rooms[0]) < _pair(place) for each in far)
+        assert not load.failures
+        cluster.proxies[2].cut()
+        cluster.proxies[2].unstall()
+        cluster.proxies[2].accept()
+    for room in rooms:
+        assert [each.num_lost(room) for each in subscribers] == [0] * 6
+    assert [cluster.logged(n, BROKEN) - before[n] for n in (0, 1)] == [0, 0]
+
+
+async def test_a_server_is_killed(cluster: Cluster, node: Node, rooms: tuple[str, str]) -> None:
+    async with under_load(cluster, node, rooms) as (subscribers, load):
+        moved = [each for each in subscribers if each.user.startswith("user-0-")]
+        ids = {each.id for each in moved}
+        await asyncio.to_thread(cluster.servers[0].stop, signal.SIGKILL)
+        cluster.entrances[0].retarget(cluster.servers[1].port)
+        await until(lambda: all(each.num_connects == 2 for each in moved), "they came back")
+        # Who died with it is gone when its presence ends, and they are there again.
+        await equal(lambda: _present(node, rooms[0]), {each.id for each in subscribers})
+        assert not ids & {each.id for each in moved}
+        await equal(lambda: _names(node), ["node-1", "node-2", "node-test"])
+        assert not load.failures
+    for room in rooms:
+        assert [each.num_lost(room) for each in subscribers] == [0] * 6
+        assert [each.num_recovered(room) for each in moved] == [1, 1]
+    assert [each.num_connects for each in subscribers] == [2, 2, 1, 1, 1, 1]
+
+
+async def test_a_server_is_stopped(cluster: Cluster, node: Node, rooms: tuple[str, str]) -> None:
+    async with under_load(cluster, node, rooms) as (subscribers, load):
+        moved = [each for each in subscribers if each.user.startswith("user-0-")]
+        cluster.entrances[0].retarget(cluster.servers[1].port)
+        assert await asyncio.to_thread(cluster.servers[0].stop) == 0
+        await until(lambda: all(each.num_connects == 2 for each in moved), "they came back")
+        assert all(each.lost[-1] == "3001 shutdown" for each in moved)
+        # It left no presence behind, and the others know that it is gone.
+        assert await _names(node) == ["node-1", "node-2", "node-test"]
+        for room in rooms:
+            assert await _present(node, room) == {each.id for each in subscribers}
+        assert not load.failures
+    for room in rooms:
+        assert [each.num_lost(room) for each in subscribers] == [0] * 6
+        assert [each.num_recovered(room) for each in moved] == [1, 1]
+
+
+async def assert_kept(node: Node, room: str, load: Load) -> None:
+    """All that was acknowledged is in the history, where the acknowledgement said."""
+    page = await node.history_stream(room, StreamPosition(0, ""))
+    assert page.recoverable
+    places = {
+        (item.epoch, item.offset, item.number) for item in load.acknowledged[room]
+    }
+    kept = {
+        (page.position.epoch, message.offset, _number(message.data)) for message in page.messages
+    }
+    assert places <= kept, f"acknowledged, and gone: {sorted(places - kept)[:5]}"
+
+
+def _number(data: bytes) -> int:
+    number: int = json.loads(data)["number"]
+    return number
+
+
+def _pair(position: StreamPosition) -> tuple[str, int]:
+    return position.epoch, position.offset
+
+
+async def _present(node: Node, room: str) -> set[str]:
+    return set(await node.presence(room))
+
+
+async def _names(node: Node) -> list[str]:
+    return sorted(each.name for each in node.info())
