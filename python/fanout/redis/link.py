@@ -17,7 +17,10 @@ __all__ = ["Link", "LinkSettings", "Refusal", "pack"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
-"""Seconds before another attempt to connect, at most: what is waited is random."""
+"""Seconds before another attempt to connect, at most: what is waited is random.
+
+Never more than the time limit of operations, which wait for the attempt.
+"""
 _LATE = 0.05
 """Seconds by which a timer is late when the loop was busy with something else."""
 _SECOND_LOOK = 0.01
@@ -99,6 +102,7 @@ class Link(abc.ABC):
         self._keeper: asyncio.Task[None] | None = None
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._pulse: asyncio.TimerHandle | None = None
+        self._longest_pause = min(_LONGEST_PAUSE, settings.timeout)
         self.last_received = 0.0
         self.trouble = "not connected yet"
         """Why there is no connection, as the last attempt told."""
@@ -123,7 +127,7 @@ class Link(abc.ABC):
                 raise
             except Exception as error:
                 self.trouble = _reason(error)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, self._longest_pause)
                 wait = random.uniform(0, pause)
                 if self._loop.time() + wait >= until:
                     raise self.unavailable() from error
@@ -218,12 +222,12 @@ class Link(abc.ABC):
         while True:
             up_since = self._loop.time()
             await self._broken
-            if self._loop.time() - up_since > _LONGEST_PAUSE:
+            if self._loop.time() - up_since > self._longest_pause:
                 pause = _FIRST_PAUSE
             writer = None
             while writer is None:
                 await asyncio.sleep(random.uniform(0, pause))
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, self._longest_pause)
                 try:
                     async with asyncio.timeout(self.settings.timeout):
                         writer = await self.dialer.dial()

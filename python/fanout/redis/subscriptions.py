@@ -348,7 +348,10 @@ class SubscriptionLink(Link):
 
     def went_down(self, error: Exception) -> None:
         topics = list(self._topics.values())
-        newly_lost = [topic for topic in topics if topic.confirmed and topic.channel is not None]
+        newly_lost = [
+            topic for topic in topics
+            if topic.confirmed and topic.channel is not None and topic not in self._lost
+        ]
         was_whole = any(topic.confirmed for topic in topics)
         for topic in topics:
             topic.subscribed = topic.confirmed = False

@@ -1,0 +1,1 @@
+"""The engine on Redis and Valkey, beyond what every engine must do."""
