@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fanout import Engine, MemoryEngine, RedisEngine
+from fanout import Engine, MemoryEngine, NatsEngine, RedisEngine
+from tests.brokers.nats import NatsServer
 from tests.brokers.valkey import ValkeyServer, redis_binary, valkey_binary
 from tests.conformance.reference_engine import Bus, ReferenceEngine
 from tests.model.clock import ManualClock
@@ -318,7 +319,57 @@ def _shared_server(binary: Path) -> tuple[ValkeyServer, Any]:
     return server, server.client()
 
 
+class NatsFactory(EngineFactory):
+    """Nodes on one server, which all tests of the session share; each has its own prefix."""
+
+    name = "nats"
+    capabilities = Capability.MULTI_NODE | Capability.FAILURES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prefix = uuid.uuid4().hex
+        self._paused = False
+
+    async def start(self) -> None:
+        self._server = _shared_nats_server()
+
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:
+            if self._paused:
+                self._server.resume()
+
+    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any:
+        return NatsEngine(self._server.url, prefix=self._prefix)
+
+    def num_stored(self, engine: Any) -> int:
+        return 0
+
+    async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
+        assert condition()
+
+    async def fail_publishes(self, engine: Any, events: Any) -> None:
+        pipe = engine._pipe
+        pipe.timeout = 0.1
+        if pipe._timer is not None:
+            # It is set for what was sent before, with the engine's own limit.
+            pipe._timer.cancel()
+            pipe._timer = None
+        self._server.pause()
+        self._paused = True
+
+
+@functools.cache
+def _shared_nats_server() -> NatsServer:
+    """A server that ends with this process."""
+    server = NatsServer(jetstream=True)
+    server.start()
+    return server
+
+
 FACTORIES: list[type[EngineFactory]] = [
     MemoryFactory, MemoryRealTimeFactory, ReferenceFactory,
     ValkeyFactory, ValkeyListsFactory, RedisFactory,
+    NatsFactory,
 ]

@@ -31,7 +31,7 @@ INFO = ClientInfo(user="u", client="c")
 
 # One good call of every method that returns an awaitable at once ...
 IMMEDIATE: dict[str, Callable[[Engine], Awaitable[Any]]] = {
-    "publish_message": lambda engine: engine.publish_message("ch", Message("ch", b"1"), KEPT),
+    "publish_message": lambda engine: engine.publish_message("ch", Message("ch", b"1")),
     "publish_join": lambda engine: engine.publish_join("ch", JoinMessage("ch", INFO)),
     "publish_leave": lambda engine: engine.publish_leave("ch", LeaveMessage("ch", INFO)),
     "publish_control": lambda engine: engine.publish_control(ControlMessage("n", "ping")),
@@ -50,7 +50,16 @@ COROUTINES: dict[str, Callable[[Engine], Awaitable[Any]]] = {
     "history_stream": lambda engine: engine.history_stream("ch", StreamPosition()),
     "remove_history": lambda engine: engine.remove_history("ch"),
 }
+WITH_HISTORY: dict[str, Callable[[Engine], Awaitable[Any]]] = {
+    **IMMEDIATE,
+    "publish_message": lambda engine: engine.publish_message("ch", Message("ch", b"1"), KEPT),
+}
 PUBLISHES = [name for name in IMMEDIATE if name.startswith("publish_")]
+
+
+def immediate(factory: EngineFactory, method: str) -> Callable[[Engine], Awaitable[Any]]:
+    """A good call of ``method``, with history where the engine keeps one."""
+    return (WITH_HISTORY if Capability.HISTORY in factory.capabilities else IMMEDIATE)[method]
 
 
 def in_loop_and_warnings(problems: list[object]) -> warnings.catch_warnings[None]:
@@ -91,8 +100,10 @@ async def test_name_is_a_text_before_and_after_run(engine_factory: EngineFactory
 
 
 @pytest.mark.parametrize("method", IMMEDIATE)
-async def test_returns_at_once_with_an_awaitable(engine: Engine, method: str) -> None:
-    result = IMMEDIATE[method](engine)
+async def test_returns_at_once_with_an_awaitable(
+    engine_factory: EngineFactory, engine: Engine, method: str
+) -> None:
+    result = immediate(engine_factory, method)(engine)
     assert isinstance(result, Awaitable)
     await result
 
@@ -109,11 +120,13 @@ async def test_a_change_gives_nothing(engine: Engine, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", IMMEDIATE)
-async def test_need_not_be_awaited(engine: Engine, events: Recorder, method: str) -> None:
+async def test_need_not_be_awaited(
+    engine_factory: EngineFactory, engine: Engine, events: Recorder, method: str
+) -> None:
     problems: list[object] = []
     with in_loop_and_warnings(problems):
         warnings.simplefilter("error")
-        IMMEDIATE[method](engine)
+        immediate(engine_factory, method)(engine)
         await events.settle(engine)
         gc.collect()
     assert problems == []
@@ -127,7 +140,7 @@ async def test_a_failed_publish_raises_when_awaited(
     await engine.subscribe("ch")
     await engine_factory.fail_publishes(engine, events)
     with pytest.raises(ConnectionError):
-        await IMMEDIATE[method](engine)
+        await immediate(engine_factory, method)(engine)
 
 
 @pytest.mark.requires(Capability.FAILURES)
@@ -140,7 +153,7 @@ async def test_a_failed_publish_need_not_be_awaited(
     problems: list[object] = []
     with in_loop_and_warnings(problems):
         warnings.simplefilter("error")
-        IMMEDIATE[method](engine)
+        immediate(engine_factory, method)(engine)
         with pytest.raises(ConnectionError):    # by then the other has failed as well
             await engine.publish_admin(AdminMessage("last"))
         gc.collect()
@@ -191,7 +204,7 @@ async def test_before_run_the_call_itself_raises(
 ) -> None:
     engine = await engine_factory.create()
     with pytest.raises(ClosedError):
-        IMMEDIATE[method](engine)
+        immediate(engine_factory, method)(engine)
 
 
 @pytest.mark.parametrize("method", COROUTINES)
@@ -202,10 +215,12 @@ async def test_before_run_raises(engine_factory: EngineFactory, method: str) -> 
 
 
 @pytest.mark.parametrize("method", IMMEDIATE)
-async def test_after_close_the_call_itself_raises(engine: Engine, method: str) -> None:
+async def test_after_close_the_call_itself_raises(
+    engine_factory: EngineFactory, engine: Engine, method: str
+) -> None:
     await engine.close()
     with pytest.raises(ClosedError):
-        IMMEDIATE[method](engine)
+        immediate(engine_factory, method)(engine)
 
 
 @pytest.mark.parametrize("method", COROUTINES)

@@ -1,0 +1,73 @@
+"""What an operation comes to: awaited by any number of tasks, late, or by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Outcome", "Share"]
+
+T = TypeVar("T")
+
+
+class Outcome(Generic[T]):
+    """A result or an error that somebody else will set.
+
+    Unlike a future it complains of nothing when its error is ignored, and a
+    task that is cancelled while it waits takes it from no other.
+    """
+
+    __slots__ = ("_error", "_value", "_waiters", "settled")
+
+    _value: T
+
+    def __init__(self) -> None:
+        self.settled = False
+        self._error: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+
+    def succeed(self, value: T) -> None:
+        """Give the result; only what comes first counts."""
+        if not self.settled:
+            self._value = value
+            self._settle()
+
+    def fail(self, error: BaseException) -> None:
+        """Give the error; only what comes first counts."""
+        if not self.settled:
+            self._error = error
+            self._settle()
+
+    def _settle(self) -> None:
+        self.settled = True
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.settled:
+            waiter = asyncio.get_running_loop().create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            yield from waiter
+        if self._error is not None:
+            # Not with the frames of whoever awaited it before.
+            raise self._error.with_traceback(None)
+        return self._value
+
+
+class Share(Generic[T]):
+    """One of many operations with a common outcome, and what it gives when that is good."""
+
+    __slots__ = ("_outcome", "_value")
+
+    def __init__(self, outcome: Outcome[None], value: T) -> None:
+        self._outcome = outcome
+        self._value = value
+
+    def __await__(self) -> Generator[Any, None, T]:
+        yield from self._outcome.__await__()
+        return self._value

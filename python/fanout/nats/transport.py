@@ -1,0 +1,105 @@
+"""The TCP connection below nats-py, which can be given up at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from urllib.parse import ParseResult
+
+from nats.aio.transport import Transport
+
+__all__ = ["LinkTransport"]
+
+_BUFFER = 256 * 1024
+"""Bytes that are read at once, at most."""
+
+
+class LinkTransport(Transport):
+    """What nats-py's own does, and ``abort`` beside it.
+
+    Closing waits until everything was written, which a server that has stopped
+    reading puts off forever. With ``needs_tls`` nothing is written before the
+    connection is encrypted: a server that does not offer it gets no password.
+    """
+
+    def __init__(self, *, needs_tls: bool) -> None:
+        self._needs_tls = needs_tls
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._plain: asyncio.StreamWriter | None = None     # below TLS; it must not be collected
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
+        self._reader, self._writer = await asyncio.wait_for(
+            asyncio.open_connection(uri.hostname, uri.port, limit=_BUFFER), connect_timeout)
+        self._plain = self._writer
+
+    async def connect_tls(
+        self,
+        uri: str | ParseResult,
+        ssl_context: ssl.SSLContext,
+        buffer_size: int,
+        connect_timeout: float,
+    ) -> None:
+        assert self._plain is not None      # nats-py has called connect
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_BUFFER, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport = await asyncio.wait_for(
+            loop.start_tls(
+                self._plain.transport,
+                protocol,
+                ssl_context,
+                server_hostname=uri if isinstance(uri, str) else uri.hostname,
+            ),
+            connect_timeout,
+        )
+        if transport is None:
+            raise ConnectionResetError("the connection was closed during the TLS handshake")
+        self._reader = reader
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        self._needs_tls = False
+
+    def write(self, payload: bytes) -> None:
+        assert self._writer is not None
+        if self._needs_tls:
+            raise ConnectionError("the server does not offer TLS")
+        self._writer.write(payload)
+
+    def writelines(self, payload: list[bytes]) -> None:
+        self.write(b"".join(payload))
+
+    async def read(self, buffer_size: int) -> bytes:
+        assert self._reader is not None
+        return await self._reader.read(_BUFFER)
+
+    async def readline(self) -> bytes:
+        assert self._reader is not None
+        return await self._reader.readline()
+
+    async def drain(self) -> None:
+        assert self._writer is not None
+        await self._writer.drain()
+
+    async def wait_closed(self) -> None:
+        if self._writer is not None:
+            # How it ended was told by whoever read from it.
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def abort(self) -> None:
+        """Close without writing what is left."""
+        for writer in (self._writer, self._plain):
+            if writer is not None:
+                writer.transport.abort()
+
+    def at_eof(self) -> bool:
+        return self._reader is None or self._reader.at_eof()
+
+    def __bool__(self) -> bool:
+        # Also before it is connected: nats-py would make one of its own then.
+        return True

@@ -1,0 +1,24 @@
+"""What is published to a channel's subject: its first byte says which kind it is."""
+
+from __future__ import annotations
+
+from fanout._codec import encode_info
+from fanout.types import ClientInfo
+
+__all__ = ["JOIN", "LEAVE", "MESSAGE", "join_payload", "leave_payload"]
+
+MESSAGE = 0x11
+"""A message without a place in a stream, as ``fanout._codec`` writes it."""
+JOIN = 0x01
+LEAVE = 0x02
+
+_JOIN = bytes([JOIN])
+_LEAVE = bytes([LEAVE])
+
+
+def join_payload(info: ClientInfo) -> bytes:
+    return _JOIN + encode_info(info)
+
+
+def leave_payload(info: ClientInfo) -> bytes:
+    return _LEAVE + encode_info(info)
