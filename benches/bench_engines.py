@@ -62,7 +62,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benches.engines import brokers, local
 from benches.engines.contender import DATA, HISTORY_SIZE
-from benches.engines.groups import GROUPS, Group
+from benches.engines.groups import AWAITED, GROUPS
 from benches.engines.local import LocalPlan
 from benches.engines.publisher import Publisher
 from benches.machine import run_document
@@ -77,8 +77,8 @@ OWN = "fanout"
 class Plan:
     channels: tuple[int, ...] = (1, 100, 10_000)
     batches: tuple[int, ...] = (1, 10, 100)
-    rounds: int = 7
-    seconds: float = 0.15
+    rounds: int = 11
+    seconds: float = 0.08
     """Of one run."""
     server: LocalPlan = field(default_factory=LocalPlan)
     groups: tuple[str, ...] = tuple(GROUPS)
@@ -88,6 +88,10 @@ class Plan:
     @classmethod
     def smoke(cls) -> "Plan":
         return cls((10,), (1, 10), 1, 0.02, LocalPlan.smoke(), quick=True)
+
+
+def channels_of(count: int) -> str:
+    return f"{count:,} channel{'s' if count > 1 else ''}"
 
 
 def _say(text: str) -> None:
@@ -114,7 +118,7 @@ class Record:
 
 def measure_group(plan: Plan, name: str, channels: int, cores: Cores, record: Record) -> None:
     group = GROUPS[name]
-    _say(f"{group.title}, {channels:,} channel{'s' if channels > 1 else ''}")
+    _say(f"{group.title}, {channels_of(channels)}")
     try:
         with (
             brokers.running(group.broker, cores.server, group.jetstream) as broker,
@@ -149,7 +153,7 @@ def measure_cell(
                 sample = publisher.run(plan.seconds, batch)
             except ContenderError as error:
                 label = GROUPS[name].find(publisher.name).label
-                record.miss(f"{label}, {channels:,} channels, {batch} per tick", str(error))
+                record.miss(f"{label}, {channels_of(channels)}, {batch} per tick", str(error))
                 running.remove(publisher)
                 continue
             cell.append({
@@ -230,18 +234,20 @@ def judge(cells: list[dict[str, Any]], local_cells: list[dict[str, Any]]) -> lis
         goals.append({"text": text, "value": value, "limit": limit, "unit": "times",
                       "at_most": at_most, "met": met})
 
-    for cell in cells:
-        group: Group = GROUPS[cell["group"]]
-        channels = f"{cell['channels']:,} channel{'s' if cell['channels'] > 1 else ''}"
+    for group_name, group in GROUPS.items():
         for name, limit in group.goals:
-            # One that awaits every publish is the same at any batch; a batch of
-            # one is the same for all.
-            if limit > 1 and cell["batch"] == 1:
-                continue
-            row = cell["contenders"].get(name)
-            if row is not None and row["ratio"] is not None:
-                add(f"{group.title}: throughput over that of {group.find(name).label}: "
-                    f"{channels}, {cell['batch']} per tick", row["ratio"], limit, False)
+            found = [
+                (row["ratio"], cell)
+                for cell in cells
+                # A batch of one leaves nothing to be better at than one by one.
+                if cell["group"] == group_name and not (name == AWAITED and cell["batch"] == 1)
+                and (row := cell["contenders"].get(name)) and row["ratio"] is not None
+            ]
+            if found:
+                ratio, cell = min(found, key=lambda pair: pair[0])
+                add(f"{group.title}: throughput over that of {group.find(name).label}, in the "
+                    f"worst of {len(found)} cells ({channels_of(cell['channels'])}, "
+                    f"{cell['batch']} per tick)", ratio, limit, False)
     for cell in local_cells:
         row = cell["engines"].get("valkey")
         if row is not None and row["cpu_ratio"] is not None:

@@ -205,3 +205,31 @@ def wire(cells: list[dict[str, Any]], labels: dict[str, str], path: Path) -> Non
             f"The wire: {cells[0]['connections']:,} connections, {cells[0]['payload']:,} bytes",
             x=0.01, ha="left", fontsize=12)
         _save(figure, path)
+
+
+def engines(cells: list[dict[str, Any]], labels: dict[str, str], path: Path) -> None:
+    """Engines: messages per second of every contender, one panel for each batch."""
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            1, len(cells), figsize=(10.5, 1.2 + 0.36 * len(labels)), layout="constrained",
+            sharey=True, squeeze=False)
+        names = [name for name in labels if name in cells[0]["contenders"]]
+        for axes, cell in zip(panels[0], cells, strict=True):
+            found = cell["contenders"]
+            shown = [name for name in names if name in found]
+            bars = axes.barh(
+                [labels[name] for name in shown],
+                [found[name]["per_s"] / 1000 for name in shown],
+                color=[OWN if name == "fanout" else OTHER for name in shown],
+            )
+            axes.bar_label(bars, fmt=figures, padding=3, fontsize=9)
+            axes.set_title(f"{cell['batch']} per tick")
+            axes.set_xlabel("thousand messages per second")
+            axes.grid(axis="y", visible=False)
+            axes.margins(x=0.22)
+        panels[0][0].invert_yaxis()
+        channels = cells[0]["channels"]
+        figure.suptitle(
+            f"Through Valkey and back: {channels:,} channel{'s' if channels > 1 else ''}",
+            x=0.01, ha="left", fontsize=12)
+        _save(figure, path)

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from benches.charts import duration, figures
 from benches.core.contenders import PURE_PYTHON
 
 HERE = Path(__file__).resolve().parent
-SUITES = ("core", "wire", "memory", "scale")
+SUITES = ("core", "wire", "memory", "scale", "engines")
 PUBLISH_GOAL = 10.0
 """fanout's publish to 1,000, times faster than the best in pure Python."""
 PUBLISH_SIZE = 1_000
@@ -396,6 +396,127 @@ def scale_section(results: Results) -> list[str]:
     return lines
 
 
+# -- engines --------------------------------------------------------------------------
+
+
+def engines_section(results: Results) -> list[str]:
+    engines = results.documents["engines"]
+    settings = engines["settings"]
+    lines = [
+        "## Engines: through a real broker and back",
+        "",
+        "A client process on one core publishes messages of "
+        f"{settings['payload']} bytes through a broker on another core, and is itself subscribed "
+        "to all the channels, which it publishes to in turn. *Per tick* is the batch: so many "
+        "are published in one turn of the client's loop (uvloop), and the next batch when the "
+        "broker has accepted them. A run ends when every message came back. The contenders, each "
+        "in a process of its own, take turns of a fraction of a second; figures are medians of "
+        f"{settings['rounds']} rounds, ratios the medians of the rounds' ratios.",
+        "",
+    ]
+    cells: dict[str, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for cell in engines["cells"]:
+        cells[cell["group"]][cell["channels"]].append(cell)
+    if pubsub := cells.get("valkey"):
+        path = results.directory / "engines-valkey.svg"
+        labels = {
+            name: found["label"]
+            for name, found in engines["groups"]["valkey"]["contenders"].items()}
+        charts.engines(next(reversed(pubsub.values())), labels, path)
+        lines += [f"![Messages per second through Valkey]({link(results, path)})", ""]
+    for name, by_channels in cells.items():
+        lines += engine_group(engines["groups"][name], by_channels)
+    lines += engine_subscribers(engines["local"])
+    versions = [f"{name} {version}" for name, version in engines["versions"].items()]
+    return [*lines, f"Versions: {', '.join(versions)}.", ""] if versions else lines
+
+
+def engine_group(
+    group: dict[str, Any], by_channels: dict[int, list[dict[str, Any]]]
+) -> list[str]:
+    """Two tables; the contenders are listed once for each number of channels."""
+    labels = {name: found["label"] for name, found in group["contenders"].items()}
+    batches = [cell["batch"] for cell in next(iter(by_channels.values()))]
+    headers = ["", *(f"{batch} per tick" for batch in batches)]
+
+    def rows(show: Callable[[dict[str, Any], str], str]) -> Iterable[list[str]]:
+        for channels, cells in by_channels.items():
+            yield [f"*{channels:,} channel{'s' if channels > 1 else ''}*", *("" for _ in batches)]
+            for name in labels:
+                shown = [show(cell["contenders"], name) for cell in cells]
+                if any(cell != NONE for cell in shown):
+                    yield [label_of(labels, name), *shown]
+
+    lines = [f"### {group['title']}", "", group["text"], ""]
+    lines += ["Messages per second; in brackets how many times that fanout has:", ""]
+    lines += table(headers, rows(throughput_cell))
+    lines += ["CPU per message, of the client and of the broker:", ""]
+    lines += table(headers, rows(engine_cpu_cell))
+    differs = [
+        f"- **{found['label']}**: {found['differs']}."
+        for found in group["contenders"].values() if found["differs"]]
+    return [*lines, *differs, ""] if differs else lines
+
+
+def throughput_cell(contenders: dict[str, Any], name: str) -> str:
+    found = contenders.get(name)
+    if found is None:
+        return NONE
+    shown = figures(found["per_s"])
+    if name == "fanout" or found["ratio"] is None:
+        return shown
+    return f"{shown} ({times(found['ratio'])})"
+
+
+def engine_cpu_cell(contenders: dict[str, Any], name: str) -> str:
+    found = contenders.get(name)
+    if found is None:
+        return NONE
+    return f"{duration(found['cpu_ns'])} + {duration(found['broker_cpu_ns'])}"
+
+
+def engine_subscribers(cells: list[dict[str, Any]]) -> list[str]:
+    if not cells:
+        return []
+    lines = [
+        "### Local subscribers",
+        "",
+        f"The wire suite's server with {cells[0]['connections']:,} WebSocket connections on one "
+        "channel, publishing by its node: what one delivery costs the server's process, by the "
+        "engine that the publication goes through. In brackets how many times the memory "
+        "engine's.",
+        "",
+    ]
+    labels = {"memory": "memory engine", "valkey": "Valkey", "nats": "NATS"}
+    headers = ["", *(f"{cell['per_tick']} per tick" for cell in cells)]
+    names = [name for name in labels if any(name in cell["engines"] for cell in cells)]
+    lines += ["CPU per delivery:", ""]
+    lines += table(headers, (
+        [labels[name], *(subscribers_cell(cell["engines"], name) for cell in cells)]
+        for name in names))
+    lines += ["Deliveries per second; the next tick begins when the last is delivered:", ""]
+    return lines + table(headers, (
+        [
+            labels[name],
+            *(
+                figures(cell["engines"][name]["deliveries_per_s"])
+                if name in cell["engines"] else NONE
+                for cell in cells
+            ),
+        ]
+        for name in names))
+
+
+def subscribers_cell(engines: dict[str, Any], name: str) -> str:
+    found = engines.get(name)
+    if found is None:
+        return NONE
+    shown = duration(found["cpu_ns"])
+    if name == "memory" or found["cpu_ratio"] is None:
+        return shown
+    return f"{shown} ({times(found['cpu_ratio'])})"
+
+
 # -- the whole ------------------------------------------------------------------------
 
 
@@ -459,7 +580,8 @@ def goals_section(results: Results) -> list[str]:
             continue
         for goal in goals:
             if goal["unit"] == "times":
-                measured, limit = times(goal["value"]), f"at least {times(goal['limit'])}"
+                bound = "at most" if goal.get("at_most") else "at least"
+                measured, limit = times(goal["value"]), f"{bound} {times(goal['limit'])}"
             else:
                 measured = f"{goal['value']:,.0f} {goal['unit']}"
                 limit = f"at most {goal['limit']:,.0f} {goal['unit']}"
@@ -519,6 +641,7 @@ SECTIONS = {
     "wire": wire_section,
     "memory": memory_section,
     "scale": scale_section,
+    "engines": engines_section,
 }
 
 

@@ -109,16 +109,16 @@ class NatsNode(NodeContender):
     name = "fanout"
     label = "fanout Node, NatsEngine"
     packages = ("nats-py",)
-    jetstream: ClassVar[bool] = False
+    options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, broker: Broker, got: Callable[[], object]) -> None:
         super().__init__(broker, got)
         from fanout.nats import NatsEngine
 
-        self._engine = NatsEngine([broker.nats_url], jetstream=self.jetstream)
+        self._engine = NatsEngine([broker.nats_url], **self.options)
 
 
 class JetStreamNode(NatsNode):
     label = "fanout Node, NatsEngine with JetStream"
     history = True
-    jetstream = True
+    options: ClassVar[dict[str, Any]] = {"jetstream": True}

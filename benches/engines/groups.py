@@ -13,6 +13,9 @@ PIPELINE_GOAL = 0.9
 AWAITED_GOAL = 5.0
 """fanout's throughput, of what redis-py reaches awaiting each publish."""
 
+AWAITED = "awaited"
+"""The name of the contender that awaits each publish."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -46,7 +49,7 @@ GROUPS = {
             redis.ChannelsLayer,
             redis.Broadcaster,
         ),
-        (("pipeline", PIPELINE_GOAL), ("awaited", AWAITED_GOAL)),
+        (("pipeline", PIPELINE_GOAL), (AWAITED, AWAITED_GOAL)),
     ),
     "valkey-history": Group(
         "Valkey, with history",
@@ -59,7 +62,7 @@ GROUPS = {
             redis.AppendPipeline,
             redis.ScriptOneByOne,
         ),
-        (("pipeline", PIPELINE_GOAL), ("append", PIPELINE_GOAL), ("awaited", AWAITED_GOAL)),
+        (("pipeline", PIPELINE_GOAL), ("append", PIPELINE_GOAL), (AWAITED, AWAITED_GOAL)),
     ),
     "nats": Group(
         "NATS, without history",

@@ -181,12 +181,16 @@ class Broadcaster(Contender):
         super().__init__(broker, got)
         from broadcaster import Broadcast
 
-        self._broadcast: Any = Broadcast(broker.redis_url)
+        # Each publish of a batch takes a connection; redis-py's own bound is a hundred.
+        self._broadcast: Any = Broadcast(f"{broker.redis_url}?max_connections=1000")
         self._text = DATA.decode()
 
     async def open(self, channels: Sequence[str]) -> None:
         await self._broadcast.connect()
-        self._contexts = [self._broadcast.subscribe(channel) for channel in channels]
+        # Its listener wakes up as the first subscription begins, finds that nothing is
+        # subscribed yet, and sleeps until there is another one.
+        names = [f"{self.name}.first", *channels]
+        self._contexts = [self._broadcast.subscribe(name) for name in names]
         self._readers = [
             asyncio.create_task(self._read(await context.__aenter__()))
             for context in self._contexts

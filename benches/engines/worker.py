@@ -35,6 +35,8 @@ from benches.wire.contender import cpu_clock
 
 ARRIVAL_TIMEOUT = 20.0
 """Seconds until the last message of a run must have come back."""
+PROBES, PROBE_TIMEOUT = 50, 0.2
+"""Messages published to see whether one comes back, and seconds for each."""
 WARM_UP = 0.15
 """Of a run's time: run before it, for others had the core."""
 
@@ -56,17 +58,24 @@ class Count:
         if self._done is not None and self.value >= self._wanted and not self._done.done():
             self._done.set_result(None)
 
+    async def wait(self, wanted: int, timeout: float) -> bool:  # noqa: ASYNC109 - a budget
+        """Wait for so many; whether they came within ``timeout`` seconds."""
+        if self.value >= wanted:
+            return True
+        self._wanted = wanted
+        self._done = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._done
+        except TimeoutError:
+            return False
+        finally:
+            self._done = None
+        return True
+
     async def reached(self, wanted: int) -> None:
-        if self.value < wanted:
-            self._wanted = wanted
-            self._done = asyncio.get_running_loop().create_future()
-            try:
-                await asyncio.wait_for(self._done, ARRIVAL_TIMEOUT)
-            except TimeoutError:
-                raise LostMessageError(
-                    f"of {wanted:,} messages {self.value:,} came back") from None
-            finally:
-                self._done = None
+        if not await self.wait(wanted, ARRIVAL_TIMEOUT):
+            raise LostMessageError(f"of {wanted:,} messages {self.value:,} came back")
         if self.value > wanted:
             raise LostMessageError(f"{self.value:,} messages came back of {wanted:,}")
 
@@ -79,6 +88,23 @@ class Runner:
         self._count = count
         self._published = 0
         self._next: Iterator[str] = itertools.cycle(channels)
+
+    async def find_ready(self, last: str) -> None:
+        """Publish to the channel subscribed last until something comes back.
+
+        Not every contender can tell when its subscriptions are in force.
+        """
+        for _ in range(PROBES):
+            await self._contender.publish([last])
+            self._published += 1
+            if await self._count.wait(1, PROBE_TIMEOUT):
+                break
+        else:
+            raise LostMessageError(f"none of {PROBES} messages came back")
+        if self._count.value < self._published:
+            # Some were published too early, or are late.
+            await self._count.wait(self._published, PROBE_TIMEOUT)
+        self._published = self._count.value
 
     async def run(self, seconds: float, batch: int) -> int:
         """How many messages were published, and came back."""
@@ -133,10 +159,12 @@ async def main(asked: argparse.Namespace) -> None:
     await contender.open(channels)
     if asked.core is not None:
         os.sched_setaffinity(0, {asked.core})
+    runner = Runner(contender, count, channels)
     gc.collect()
-    say(event="ready", versions=versions)
     try:
-        await obey(Runner(contender, count, channels), asked.broker_pid)
+        await runner.find_ready(channels[-1])
+        say(event="ready", versions=versions)
+        await obey(runner, asked.broker_pid)
     except LostMessageError as error:
         say(event="error", reason=str(error))
     finally:
