@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Self
 
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 _START_S = 30.0
@@ -85,6 +86,13 @@ class ServerProcess:
             self._reader.join()
             assert process.stdout is not None
             process.stdout.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End the process; its exit status, 0 when there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import logging
@@ -14,7 +15,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +24,19 @@ import fanout.server
 from fanout import cli
 from fanout.__main__ import main as module_main
 from fanout.server import log
-from fanout.server.config import LOG_LEVELS, Config, NamespaceOptions, demo_config
+from fanout.server.config import (
+    LOG_LEVELS,
+    Config,
+    EngineConfig,
+    NamespaceOptions,
+    RedisConfig,
+    demo_config,
+)
+from tests.brokers.nats import NatsServer
+from tests.brokers.server import BrokerServer
+from tests.brokers.valkey import ValkeyServer
+from tests.process import ServerProcess
+from tests.server.peer import connect
 
 Serve = Callable[[Config, bool], Awaitable[None]]
 
@@ -159,7 +171,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"fanout {fanout.__version__}\n"
     assert cli.main(["serve", "--help"]) == 0
     out = capsys.readouterr().out
-    for option in ("--host", "--port", "--config", "--log-level", "--demo"):
+    for option in ("--host", "--port", "--engine", "--config", "--log-level", "--demo"):
         assert option in out
 
 
@@ -223,6 +235,144 @@ def test_warnings_are_logged_and_secrets_are_not(
     ]
     assert lines[1] == "client.insecur: unknown key, ignored; did you mean client.insecure?"
     assert len(served) == 1
+
+
+# The engine
+
+
+def test_an_engine_is_named_by_its_address(served: list[tuple[Config, bool]]) -> None:
+    for addresses in (["redis://a"], ["redis://a", "redis://b"], ["redis://a,redis://b"]):
+        options = [option for address in addresses for option in ("--engine", address)]
+        assert cli.main(["serve", "--demo", *options]) == 0
+    one, two, listed = (config.engine for config, _ in served)
+    assert one == EngineConfig(type="redis", redis=RedisConfig(address=("redis://a",)))
+    assert two == EngineConfig(type="redis", redis=RedisConfig(address=("redis://a", "redis://b")))
+    assert listed == two
+
+
+def test_the_engine_s_option_wins_over_the_file(
+    served: list[tuple[Config, bool]], tmp_path: Path
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[engine]\ntype = "nats"\n[engine.redis]\nprefix = "p"\naddress = "a"\n')
+    assert cli.main(["serve", "--config", str(path), "--engine", "redis://b"]) == 0
+    ((config, _),) = served
+    assert config.engine.type == "redis"
+    assert config.engine.redis == RedisConfig(address=("redis://b",), prefix="p")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engine", "http://u:s3cret@a"], "Invalid value for '--engine': must be memory, or"),
+        (["--engine", "redis://a", "--engine", "nats://b"], "Invalid value for '--engine': must "
+         "be addresses of one engine"),
+        (["--engine", "nats://u:s3cret@a?x"], 'Invalid value for \'--engine\': may only have'),
+        # Without it the room has no history, and nobody could see who is there.
+        (["--demo", "--engine", "nats://u:s3cret@a"], "channel.namespaces[room].history_size = "
+         '100: needs JetStream with engine.type "nats": set engine.nats.jetstream, or put '
+         '"?jetstream=true" behind the address'),
+    ],
+)  # fmt: skip
+def test_a_bad_engine(
+    arguments: list[str],
+    message: str,
+    served: list[tuple[Config, bool]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["serve", *arguments]) == 2
+    line = one_line(capsys)
+    assert line.startswith(f"fanout: {message}")
+    assert "s3cret" not in line
+    assert served == []
+
+
+def test_the_demo_runs_on_nats_with_jetstream(served: list[tuple[Config, bool]]) -> None:
+    assert cli.main(["serve", "--demo", "--engine", "nats://a?jetstream=true"]) == 0
+    assert len(served) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://u:s3cret@127.0.0.1:{port}", "redis://127.0.0.1:{port} cannot be reached: "),
+        ("nats://u:s3cret@127.0.0.1:{port}?jetstream=true", "127.0.0.1:{port}"),
+    ],
+)
+def test_an_engine_that_cannot_be_reached(
+    address: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and nobody listens
+        port = bound.getsockname()[1]
+        options = ["--demo", "--port", "0", "--engine", address.format(port=port)]
+        assert cli.main(["serve", *options]) == 1
+    line = one_line(capsys)
+    assert line.startswith("fanout: cannot start the engine: ")
+    assert shown.format(port=port) in line
+    assert "s3cret" not in line
+
+
+def test_an_engine_that_refuses_the_password(capsys: pytest.CaptureFixture[str]) -> None:
+    with ValkeyServer(password="right") as server:
+        address = f"redis://:s3cret@127.0.0.1:{server.port}"
+        assert cli.main(["serve", "--demo", "--port", "0", "--engine", address]) == 1
+    line = one_line(capsys)
+    assert line.startswith(f"fanout: cannot start the engine: redis://127.0.0.1:{server.port}")
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize("kind", ["redis", "nats"])
+def test_a_missing_extra_is_one_line(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, kind, None)  # as if it were not there
+    assert cli.main(["serve", "--demo", "--engine", f"{kind}://a{JETSTREAM[kind]}"]) == 1
+    assert one_line(capsys) == f"fanout: {kind} not installed: pip install 'fanout[{kind}]'"
+
+
+JETSTREAM = {"redis": "", "nats": "?jetstream=true"}
+
+
+@pytest.mark.parametrize("kind", ["redis", "nats"])
+async def test_the_demo_s_room_on_two_servers_and_a_broker(kind: str) -> None:
+    password = "s3cret"
+    broker: BrokerServer
+    if kind == "redis":
+        broker = ValkeyServer(password=password)
+    else:
+        broker = NatsServer(jetstream=True, user="app", password=password)
+    with broker, ServerProcess("--demo", "--engine", broker.url + JETSTREAM[kind]) as first:
+        with ServerProcess("--demo", "--engine", broker.url + JETSTREAM[kind]) as second:
+            await talk(first.port, second.port)
+        for server in (first, second):
+            assert not [line for line in server.log if password in line or "ERROR" in line]
+            assert any(f"(engine {kind.capitalize()}" in line for line in server.log)
+
+
+async def talk(*ports: int) -> None:
+    """A visitor at each server, in one room: each sees the other, and hears every word."""
+    async with contextlib.AsyncExitStack() as stack:
+        peers = []
+        for port in ports:
+            peer = await connect(f"ws://127.0.0.1:{port}/connection/websocket")
+            peers.append(await stack.enter_async_context(peer))
+            await peer.call(connect={"data": {"name": f"visitor {port}"}})
+            told = await peer.call(subscribe={"channel": "room:lobby"})
+            assert told["subscribe"]["recoverable"]
+        for peer, port in zip(peers, ports, strict=True):
+            await peer.call(publish={"channel": "room:lobby", "data": {"text": str(port)}})
+        for peer in peers:
+            heard = []
+            while len(heard) < len(ports):
+                push = (await peer.next())["push"]
+                heard += [(push["pub"]["offset"], push["pub"]["data"])] if "pub" in push else []
+            assert heard == [(n, {"text": str(port)}) for n, port in enumerate(ports, 1)]
+            present = await peer.call(presence={"channel": "room:lobby"})
+            names = {info["conn_info"]["name"] for info in present["presence"]["presence"].values()}
+            assert names == {f"visitor {port}" for port in ports}
+            past = await peer.call(history={"channel": "room:lobby", "limit": -1})
+            assert len(past["history"]["publications"]) == len(ports)
 
 
 # Listening
@@ -347,7 +497,7 @@ def test_request_targets_are_not_logged(capsys: pytest.CaptureFixture[str]) -> N
 # A real process
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """``python -m fanout`` with these arguments; killed should it outlive its test."""
     with subprocess.Popen(

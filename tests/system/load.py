@@ -11,11 +11,11 @@ from fanout import EngineUnavailableError, Node, StreamPosition
 from tests.system.checker import Acknowledged
 from tests.system.waiting import until
 
-PAUSE_S = 0.02
+PAUSE_S = 0.01
 
 
 class Load:
-    """Publishes into each channel about fifty times a second until it is stopped.
+    """Publishes into each channel about a hundred times a second until it is stopped.
 
     No publish waits for another, as in an application whose requests come as
     they come. ``failures`` has what was not acknowledged.

@@ -32,10 +32,10 @@ async def under_load(
     """Subscribers that receive; at the end, when all have everything, their logs are checked."""
     async with cluster.subscribers(*rooms) as subscribers:
         async with Load(node, rooms) as load:
-            await load.more()
+            await load.more(50)
             yield subscribers, load
             # All is well again: what is published from here on must arrive everywhere.
-            await load.more()
+            await load.more(50)
         for room in rooms:
             top = await load.mark(room)
             await until(

@@ -17,7 +17,7 @@ from fanout.errors import ClosedError, FanoutError
 from fanout.node import Node
 from fanout.server import policy
 from fanout.server.config import Config
-from fanout.server.engines import EngineStartError, engine_place, make_engine
+from fanout.server.engines import EngineStartError, make_engine
 from fanout.server.log import listening_line, logger
 from fanout.server.permissions import Permissions
 from fanout.server.session import SessionSettings
@@ -75,8 +75,7 @@ class Server:
         try:
             await self.node.run()
         except FanoutError as error:
-            raise EngineStartError(
-                f"cannot use the engine at {engine_place(config)}: {error}") from error
+            raise EngineStartError(f"cannot start the engine: {error}") from error
         self._endpoint = WebSocketEndpoint(
             self.node,
             SessionSettings(

@@ -10,9 +10,9 @@ from fanout.engine import Engine
 from fanout.errors import FanoutError
 from fanout.memory import MemoryEngine
 from fanout.server.config import Config, ConfigError, NatsConfig, RedisConfig
-from fanout.server.config.address import jetstream_url, masked
+from fanout.server.config.address import jetstream_url
 
-__all__ = ["EngineStartError", "MissingExtraError", "engine_place", "make_engine"]
+__all__ = ["EngineStartError", "MissingExtraError", "make_engine"]
 
 
 class EngineStartError(FanoutError):
@@ -42,15 +42,6 @@ def make_engine(config: Config) -> Engine:
     return MemoryEngine(presence_lifetime=lifetime, history_meta_lifetime=meta_lifetime)
 
 
-def engine_place(config: Config) -> str:
-    """The engine's servers, as an error or the log may name them."""
-    engine = config.engine
-    if engine.type == "redis":
-        redis = engine.redis
-        return ", ".join(masked(url) for url in _redis_urls(redis))
-    return ", ".join(masked(url) for url in engine.nats.url) if engine.type == "nats" else "memory"
-
-
 def _need(extra: str, *packages: str) -> None:
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
@@ -61,9 +52,7 @@ def _need(extra: str, *packages: str) -> None:
 def _made(path: str, make: Callable[[], Engine]) -> Engine:
     try:
         return make()
-    except ConfigError:
-        raise
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConfigError(path, str(error)) from None
 
 
