@@ -48,15 +48,19 @@ _ROOM = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A broker to test on."""
+    """A broker to test on: ``valkey``, ``nats`` with JetStream, or ``core-nats`` without."""
 
     name: str
 
+    @property
+    def stores(self) -> bool:
+        return self.name != "core-nats"
+
     def server(self) -> BrokerServer:
-        """One whose data outlives it, unless it is wiped."""
+        """One whose data, if it keeps any, outlives it unless it is wiped."""
         if self.name == "valkey":
             return ValkeyServer(persist=True)
-        return NatsServer(jetstream=True)
+        return NatsServer(jetstream=self.stores)
 
     def engine(self, port: int, prefix: str) -> dict[str, Any]:
         """The ``engine`` table of a node's configuration."""
@@ -71,13 +75,22 @@ class Kind:
                 "type": "redis",
                 "redis": {"address": address, "ping_interval": f"{PING_S}s", **shared},
             }
+        address = f"nats://127.0.0.1:{port}"
         return {
             "type": "nats",
-            "nats": {"url": f"nats://127.0.0.1:{port}", "jetstream": True, **shared},
+            "nats": {
+                "url": address, "jetstream": self.stores, "allow_wildcards": True, **shared},
         }
 
+    def settings(self, name: str, port: int, prefix: str) -> dict[str, Any]:
+        """The configuration of a node that reaches the broker at ``port``."""
+        namespaces = [{"name": "plain", **_OPEN}, *([_ROOM] if self.stores else [])]
+        return _settings(name, self.engine(port, prefix), namespaces)
 
-def settings(name: str, engine: dict[str, Any]) -> dict[str, Any]:
+
+def _settings(
+    name: str, engine: dict[str, Any], namespaces: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "client": {
             "user_id_http_header": "X-User-Id",
@@ -85,7 +98,7 @@ def settings(name: str, engine: dict[str, Any]) -> dict[str, Any]:
             "channel_position_check_delay": "2s",
             "recovery_max_publication_limit": 2000,
         },
-        "channel": {"namespaces": [_ROOM, {"name": "plain", **_OPEN}]},
+        "channel": {"namespaces": namespaces},
         "engine": engine,
         "node": {"name": name},
         "shutdown": {"timeout": "5s"},
@@ -117,8 +130,8 @@ class Cluster:
             self.proxies.append(proxy)
             place = self._directory / f"node-{number}"
             place.mkdir()
-            engine = self.kind.engine(proxy.port, self.prefix)
-            self.servers.append(Process(settings(f"node-{number}", engine), place))
+            settings = self.kind.settings(f"node-{number}", proxy.port, self.prefix)
+            self.servers.append(Process(settings, place))
         self._start_servers()
         self.entrances += [CuttingProxy(server.port) for server in self.servers]
 
@@ -150,7 +163,7 @@ class Cluster:
 
     def node(self, name: str = "node-test") -> Node:
         """A further node, in this process and with its own way to the broker."""
-        config = config_of(settings(name, self.kind.engine(self.broker.port, self.prefix)))
+        config = config_of(self.kind.settings(name, self.broker.port, self.prefix))
         return Node(
             make_engine(config),
             options=Permissions(config).channel_options,

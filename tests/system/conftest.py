@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +14,9 @@ from fanout import Node
 from tests.system.cluster import Cluster, Kind
 
 
-@pytest.fixture(scope="session", params=["valkey", "nats"])
-def processes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    cluster = Cluster(Kind(request.param), tmp_path_factory.mktemp("system"))
+@contextlib.contextmanager
+def running(kind: str, directory: Path) -> Iterator[Cluster]:
+    cluster = Cluster(Kind(kind), directory)
     try:
         cluster.start()
         yield cluster
@@ -24,8 +24,22 @@ def processes(
         cluster.close()
 
 
-@pytest.fixture
-async def cluster(processes: Cluster) -> AsyncIterator[Cluster]:
+@pytest.fixture(scope="session", params=["valkey", "nats"])
+def processes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    with running(request.param, tmp_path_factory.mktemp("system")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def core_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running("core-nats", tmp_path_factory.mktemp("system")) as cluster:
+        yield cluster
+
+
+@contextlib.asynccontextmanager
+async def well(processes: Cluster) -> AsyncIterator[Cluster]:
     """A broker with three servers that work, also after a test that broke them."""
     await asyncio.to_thread(processes.heal)
     before = len(processes.complaints())
@@ -39,9 +53,29 @@ async def cluster(processes: Cluster) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
+async def cluster(processes: Cluster) -> AsyncIterator[Cluster]:
+    """Three servers on a broker that keeps history and presence."""
+    async with well(processes) as cluster:
+        yield cluster
+
+
+@pytest.fixture
 async def node(cluster: Cluster) -> AsyncIterator[Node]:
     """A fourth node, in this process."""
     async with cluster.node() as node:
+        yield node
+
+
+@pytest.fixture
+async def core(core_processes: Cluster) -> AsyncIterator[Cluster]:
+    """Three servers on NATS without JetStream, which keeps nothing."""
+    async with well(core_processes) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def core_node(core: Cluster) -> AsyncIterator[Node]:
+    async with core.node() as node:
         yield node
 
 

@@ -11,9 +11,10 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from centrifuge import ReplyError  # type: ignore[import-untyped]
 
 from fanout import Node, StreamPosition
 from tests.system.checker import check
@@ -96,6 +97,34 @@ async def test_the_broker_is_paused_for_longer_than_the_timeouts(
         await assert_kept(node, room, load)
         assert [each.num_lost(room) for each in subscribers] == [0] * 6
     assert [each.num_connects for each in subscribers] == [1] * 6
+
+
+async def test_what_clients_ask_while_the_broker_is_away(
+    cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> None:
+    late = Subscriber(cluster.url(1), rooms, user="late")
+    async with AsyncExitStack() as stack, under_load(cluster, node, rooms) as (subscribers, load):
+        first, second, third, *_ = (each.subscriptions[rooms[0]] for each in subscribers)
+        await asyncio.to_thread(cluster.broker.kill)
+        await load.failed()
+        answers = await asyncio.gather(
+            first.publish({"publisher": "client", "number": 1}),
+            second.presence(),
+            third.history(limit=1),
+            return_exceptions=True,
+        )
+        for answer in answers:
+            assert isinstance(answer, ReplyError)
+            assert (answer.code, answer.temporary) == (100, True)
+        # Who comes now is connected, and subscribed when the broker is back.
+        entering = asyncio.create_task(stack.enter_async_context(late))
+        await until(lambda: late.num_connects == 1, "connected without a broker")
+        assert not entering.done()
+        await asyncio.to_thread(cluster.broker.start)
+        await entering
+        subscribers.append(late)
+    assert [each.num_connects for each in subscribers] == [1] * 7
+    assert [each.num_lost(room) for each in subscribers for room in rooms] == [0] * 14
 
 
 @pytest.mark.parametrize("num_bytes", [0, 1, 1000])
