@@ -85,7 +85,7 @@ def test_what_nats_is_given(nats_engine: Recorder) -> None:
 def test_jetstream_behind_an_address(url: str, jetstream: bool, nats_engine: Recorder) -> None:
     make_engine(configured({"type": "nats", "nats": {"url": url}}))
     assert nats_engine.arguments == (["nats://a"],)
-    assert nats_engine.keywords["jetstream"] is jetstream
+    assert nats_engine.keywords.get("jetstream", False) is jetstream
 
 
 @pytest.mark.parametrize(
