@@ -24,9 +24,9 @@ from tests.server.running import Process, config_of
 from tests.system.subscriber import Subscriber
 
 # Timeouts are short, so that what takes them is over soon.
-IO_TIMEOUT_S = 1.0
+IO_TIMEOUT_S = 1.5
 PING_S = 0.5
-PRESENCE_TTL_S = 3.0
+PRESENCE_TTL_S = 5.0
 
 _OPEN = {
     "allow_subscribe_for_client": True,
