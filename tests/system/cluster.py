@@ -62,47 +62,55 @@ class Kind:
             return ValkeyServer(persist=True)
         return NatsServer(jetstream=self.stores)
 
-    def engine(self, port: int, prefix: str) -> dict[str, Any]:
-        """The ``engine`` table of a node's configuration."""
+    def engine(self, prefix: str, *ports: int) -> dict[str, Any]:
+        """The ``engine`` table of a node's configuration; several ports are shards."""
         shared = {
             "prefix": prefix,
             "io_timeout": f"{IO_TIMEOUT_S}s",
             "presence_ttl": f"{PRESENCE_TTL_S:g}s",
         }
         if self.name == "valkey":
-            address = f"redis://127.0.0.1:{port}"
+            addresses = [f"redis://127.0.0.1:{port}" for port in ports]
             return {
                 "type": "redis",
-                "redis": {"address": address, "ping_interval": f"{PING_S}s", **shared},
+                "redis": {"address": addresses, "ping_interval": f"{PING_S}s", **shared},
             }
-        address = f"nats://127.0.0.1:{port}"
         return {
             "type": "nats",
             "nats": {
-                "url": address, "jetstream": self.stores, "allow_wildcards": True, **shared},
+                "url": [f"nats://127.0.0.1:{port}" for port in ports],
+                "jetstream": self.stores,
+                "allow_wildcards": True,
+                **shared,
+            },
         }
 
-    def settings(self, name: str, port: int, prefix: str) -> dict[str, Any]:
-        """The configuration of a node that reaches the broker at ``port``."""
-        namespaces = [{"name": "plain", **_OPEN}, *([_ROOM] if self.stores else [])]
-        return _settings(name, self.engine(port, prefix), namespaces)
+    def settings(self, name: str, prefix: str, *ports: int) -> dict[str, Any]:
+        """The configuration of a node that reaches the broker at ``ports``."""
+        return {
+            "client": {
+                "user_id_http_header": "X-User-Id",
+                "presence_update_interval": "1s",
+                "channel_position_check_delay": "2s",
+                "recovery_max_publication_limit": 2000,
+            },
+            "channel": {
+                "namespaces": [{"name": "plain", **_OPEN}, *([_ROOM] if self.stores else [])],
+            },
+            "engine": self.engine(prefix, *ports),
+            "node": {"name": name},
+            "shutdown": {"timeout": "5s"},
+        }
 
-
-def _settings(
-    name: str, engine: dict[str, Any], namespaces: list[dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "client": {
-            "user_id_http_header": "X-User-Id",
-            "presence_update_interval": "1s",
-            "channel_position_check_delay": "2s",
-            "recovery_max_publication_limit": 2000,
-        },
-        "channel": {"namespaces": namespaces},
-        "engine": engine,
-        "node": {"name": name},
-        "shutdown": {"timeout": "5s"},
-    }
+    def node(self, name: str, prefix: str, *ports: int) -> Node:
+        """A node in this process that belongs to those servers."""
+        config = config_of(self.settings(name, prefix, *ports))
+        return Node(
+            make_engine(config),
+            options=Permissions(config).channel_options,
+            name=name,
+            position_check_interval=config.client.channel_position_check_delay,
+        )
 
 
 class Cluster:
@@ -130,7 +138,7 @@ class Cluster:
             self.proxies.append(proxy)
             place = self._directory / f"node-{number}"
             place.mkdir()
-            settings = self.kind.settings(f"node-{number}", proxy.port, self.prefix)
+            settings = self.kind.settings(f"node-{number}", self.prefix, proxy.port)
             self.servers.append(Process(settings, place))
         self._start_servers()
         self.entrances += [CuttingProxy(server.port) for server in self.servers]
@@ -163,13 +171,7 @@ class Cluster:
 
     def node(self, name: str = "node-test") -> Node:
         """A further node, in this process and with its own way to the broker."""
-        config = config_of(self.kind.settings(name, self.broker.port, self.prefix))
-        return Node(
-            make_engine(config),
-            options=Permissions(config).channel_options,
-            name=config.node.name,
-            position_check_interval=config.client.channel_position_check_delay,
-        )
+        return self.kind.node(name, self.prefix, self.broker.port)
 
     @contextlib.asynccontextmanager
     async def subscribers(

@@ -8,51 +8,33 @@ that what was acknowledged was received by everybody who was not told so.
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 from centrifuge import ReplyError  # type: ignore[import-untyped]
 
 from fanout import Node, StreamPosition
-from tests.system.checker import check
 from tests.system.cluster import Cluster
 from tests.system.load import Load
+from tests.system.proof import assert_kept, under_load
 from tests.system.subscriber import Subscriber
 from tests.system.waiting import equal, until
 
 BROKEN = "the engine's link broke"
 
 
-@asynccontextmanager
-async def under_load(
-    cluster: Cluster, node: Node, rooms: Sequence[str]
-) -> AsyncIterator[tuple[list[Subscriber], Load]]:
-    """Subscribers that receive; at the end, when all have everything, their logs are checked."""
-    async with cluster.subscribers(*rooms) as subscribers:
-        async with Load(node, rooms) as load:
-            await load.more(50)
-            yield subscribers, load
-            # All is well again: what is published from here on must arrive everywhere.
-            await load.more(50)
-        for room in rooms:
-            top = await load.mark(room)
-            await until(
-                lambda room=room, top=top: all(  # type: ignore[misc]
-                    each.place(room) == (top.epoch, top.offset) for each in subscribers),
-                lambda room=room, top=top: (  # type: ignore[misc]
-                    f"all at {top}: {[each.place(room) for each in subscribers]}"),
-            )
-            logs = {each.name: each.logs[room] for each in subscribers}
-            assert check(logs, load.acknowledged[room]) == []
+def loaded(
+    cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> AbstractAsyncContextManager[tuple[list[Subscriber], Load]]:
+    """Two clients at each server, and publishes into two rooms."""
+    return under_load(cluster.subscribers(*rooms), node, rooms)
 
 
 async def test_the_broker_is_killed_and_comes_back_with_its_data(
     cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
-    async with under_load(cluster, node, rooms) as (subscribers, load):
+    async with loaded(cluster, node, rooms) as (subscribers, load):
         await asyncio.to_thread(cluster.broker.kill)
         await load.failed()
         await asyncio.to_thread(cluster.broker.start)
@@ -65,7 +47,7 @@ async def test_the_broker_is_killed_and_comes_back_with_its_data(
 async def test_the_broker_is_killed_and_comes_back_empty(
     cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
-    async with under_load(cluster, node, rooms) as (subscribers, load):
+    async with loaded(cluster, node, rooms) as (subscribers, load):
         before = {room: load.acknowledged[room][-1].epoch for room in rooms}
         await asyncio.to_thread(cluster.broker.kill)
         await load.failed()
@@ -85,7 +67,7 @@ async def test_the_broker_is_paused_for_longer_than_the_timeouts(
     cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
     before = [cluster.logged(number, BROKEN) for number in range(3)]
-    async with under_load(cluster, node, rooms) as (subscribers, load):
+    async with loaded(cluster, node, rooms) as (subscribers, load):
         await asyncio.to_thread(cluster.broker.pause)
         await load.failed()
         await until(
@@ -103,7 +85,7 @@ async def test_what_clients_ask_while_the_broker_is_away(
     cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
     late = Subscriber(cluster.url(1), rooms, user="late")
-    async with AsyncExitStack() as stack, under_load(cluster, node, rooms) as (subscribers, load):
+    async with AsyncExitStack() as stack, loaded(cluster, node, rooms) as (subscribers, load):
         first, second, third, *_ = (each.subscriptions[rooms[0]] for each in subscribers)
         await asyncio.to_thread(cluster.broker.kill)
         await load.failed()
@@ -132,7 +114,7 @@ async def test_one_server_s_links_are_cut_in_the_middle_of_a_reply(
     num_bytes: int, cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
     before = [cluster.logged(number, BROKEN) for number in range(3)]
-    async with under_load(cluster, node, rooms) as (subscribers, load):
+    async with loaded(cluster, node, rooms) as (subscribers, load):
         for _ in range(3):
             cut = cluster.proxies[1].cut_after(num_bytes)
             await asyncio.wait_for(asyncio.wrap_future(cut), 30)
@@ -150,7 +132,7 @@ async def test_one_server_is_parted_from_the_broker(
     cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
     before = [cluster.logged(number, BROKEN) for number in range(3)]
-    async with under_load(cluster, node, rooms) as (subscribers, load):
+    async with loaded(cluster, node, rooms) as (subscribers, load):
         cluster.proxies[2].stall()
         cluster.proxies[2].refuse()
         await until(lambda: cluster.logged(2, BROKEN) > before[2], "it noticed")
@@ -170,7 +152,7 @@ async def test_one_server_is_parted_from_the_broker(
 
 
 async def test_a_server_is_killed(cluster: Cluster, node: Node, rooms: tuple[str, str]) -> None:
-    async with under_load(cluster, node, rooms) as (subscribers, load):
+    async with loaded(cluster, node, rooms) as (subscribers, load):
         moved = [each for each in subscribers if each.user.startswith("user-0-")]
         ids = {each.id for each in moved}
         await asyncio.to_thread(cluster.servers[0].stop, signal.SIGKILL)
@@ -188,7 +170,7 @@ async def test_a_server_is_killed(cluster: Cluster, node: Node, rooms: tuple[str
 
 
 async def test_a_server_is_stopped(cluster: Cluster, node: Node, rooms: tuple[str, str]) -> None:
-    async with under_load(cluster, node, rooms) as (subscribers, load):
+    async with loaded(cluster, node, rooms) as (subscribers, load):
         moved = [each for each in subscribers if each.user.startswith("user-0-")]
         cluster.entrances[0].retarget(cluster.servers[1].port)
         assert await asyncio.to_thread(cluster.servers[0].stop) == 0
@@ -202,24 +184,6 @@ async def test_a_server_is_stopped(cluster: Cluster, node: Node, rooms: tuple[st
     for room in rooms:
         assert [each.num_lost(room) for each in subscribers] == [0] * 6
         assert [each.num_recovered(room) for each in moved] == [1, 1]
-
-
-async def assert_kept(node: Node, room: str, load: Load) -> None:
-    """All that was acknowledged is in the history, where the acknowledgement said."""
-    page = await node.history_stream(room, StreamPosition(0, ""))
-    assert page.recoverable
-    places = {
-        (item.epoch, item.offset, item.number) for item in load.acknowledged[room]
-    }
-    kept = {
-        (page.position.epoch, message.offset, _number(message.data)) for message in page.messages
-    }
-    assert places <= kept, f"acknowledged, and gone: {sorted(places - kept)[:5]}"
-
-
-def _number(data: bytes) -> int:
-    number: int = json.loads(data)["number"]
-    return number
 
 
 def _pair(position: StreamPosition) -> tuple[str, int]:
