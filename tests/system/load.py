@@ -66,9 +66,9 @@ class Load:
         wanted = len(self.failures) + count
         await until(lambda: len(self.failures) >= wanted, f"{count} publishes failed")
 
-    async def mark(self, channel: str) -> StreamPosition:
-        """One more publish, acknowledged; its place is the stream's top when nothing follows."""
-        position = await self._publish(channel)
+    async def mark(self, channel: str, *, padding: int = 0) -> StreamPosition:
+        """One more publish, acknowledged, of so many bytes more; its place in the stream."""
+        position = await self._publish(channel, padding)
         assert position is not None, self.failures[-1]
         return position
 
@@ -83,12 +83,12 @@ class Load:
     async def _note(self, channel: str) -> None:
         await self._publish(channel)
 
-    async def _publish(self, channel: str) -> StreamPosition | None:
+    async def _publish(self, channel: str, padding: int = 0) -> StreamPosition | None:
         self._numbers[channel] += 1
         number = self._numbers[channel]
-        data = json.dumps({"publisher": self.publisher, "number": number}).encode()
+        data = {"publisher": self.publisher, "number": number, "padding": " " * padding}
         try:
-            position = await self.node.publish(channel, data)
+            position = await self.node.publish(channel, json.dumps(data).encode())
         except Exception as error:
             self.failures.append(error)
             return None

@@ -186,6 +186,30 @@ async def test_a_server_is_stopped(cluster: Cluster, node: Node, rooms: tuple[st
         assert [each.num_recovered(room) for each in moved] == [1, 1]
 
 
+async def test_clients_that_do_not_keep_up(
+    cluster: Cluster, node: Node, rooms: tuple[str, str]
+) -> None:
+    async def num_clients() -> int:
+        return sum(each.num_clients for each in node.info() if each.name == "node-0")
+
+    async with loaded(cluster, node, rooms) as (subscribers, load):
+        slow = [each for each in subscribers if each.user.startswith("user-0-")]
+        await equal(num_clients, 2)
+        cluster.entrances[0].stall()
+        # What the kernel takes on both ways comes before what the server lets wait.
+        while await num_clients():
+            await load.mark(rooms[0], padding=20_000)
+        cluster.entrances[0].unstall()
+        await until(lambda: all(each.num_connects > 1 for each in slow), "they came back")
+        assert not load.failures
+    for room in rooms:
+        assert [each.num_lost(room) for each in subscribers] == [0] * 6
+        assert all(each.num_recovered(room) for each in slow)
+    # Once, or again while the long reply with what they missed was on its way.
+    assert all(set(each.lost[1:]) == {"3008 slow"} for each in slow)
+    assert [each.num_connects for each in subscribers[2:]] == [1] * 4
+
+
 def _pair(position: StreamPosition) -> tuple[str, int]:
     return position.epoch, position.offset
 
