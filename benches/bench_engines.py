@@ -9,8 +9,9 @@ channels in turn, and is itself subscribed to all of them; a batch is published
 in one turn of its loop, the next when the broker has accepted the one before.
 Counted are messages per second that came back, and the CPU time of the client
 and of the broker for each. All contenders of a group are up at once, each in a
-process of its own, and run in turns of a fraction of a second; a ratio is that
-of two runs of the same round, and the median of the rounds counts.
+process of its own, and run in turns of a fraction of a second, in another order
+each round; a ratio is that of two runs of the same round, and the median of the
+rounds counts.
 
 **Local**: the wire suite's server, with its node on Valkey, on NATS, and in
 memory: what one delivery to a WebSocket connection costs there.
@@ -65,6 +66,7 @@ from benches.engines.contender import DATA, HISTORY_SIZE
 from benches.engines.groups import AWAITED, GROUPS
 from benches.engines.local import LocalPlan
 from benches.engines.publisher import Publisher
+from benches.engines.turns import turns
 from benches.machine import run_document
 from benches.wire.build import BuildError
 from benches.wire.contender import ContenderError, Cores
@@ -146,9 +148,10 @@ def measure_cell(
     plan: Plan, name: str, channels: int, batch: int, running: list[Publisher], record: Record
 ) -> None:
     cell = []
-    for round_ in range(plan.rounds):
-        # There and back again, so that none always follows the same other.
-        for publisher in list(running if round_ % 2 == 0 else reversed(running)):
+    for round_, order in enumerate(turns(list(running), plan.rounds)):
+        for publisher in order:
+            if publisher not in running:
+                continue
             try:
                 sample = publisher.run(plan.seconds, batch)
             except ContenderError as error:

@@ -21,8 +21,7 @@ AWAITED = "awaited"
 class Group:
     """``goals`` are for fanout's throughput over that of the contender of that name.
 
-    The first contender is fanout. Those of ``goals`` stand next to it, so that
-    they are measured next to it.
+    The first contender is fanout.
     """
 
     title: str
@@ -43,8 +42,8 @@ GROUPS = {
         "valkey",
         (
             own.RedisNode,
-            redis.Pipeline,
             own.RedisEngineAlone,
+            redis.Pipeline,
             redis.OneByOne,
             redis.ChannelsLayer,
             redis.Broadcaster,
@@ -57,8 +56,8 @@ GROUPS = {
         "valkey",
         (
             own.RedisStream,
-            redis.ScriptPipeline,
             own.RedisList,
+            redis.ScriptPipeline,
             redis.AppendPipeline,
             redis.ScriptOneByOne,
         ),

@@ -10,6 +10,7 @@ from typing import Any
 
 from benches.engines import brokers
 from benches.engines.contender import DATA
+from benches.engines.turns import turns
 from benches.wire.contender import Contender, ContenderError, Cores, Sample, Subject, subjects
 from benches.wire.suite import SPARE_DESCRIPTORS, allow_descriptors
 
@@ -22,10 +23,10 @@ MEMORY = "memory"
 class LocalPlan:
     connections: int = 1_000
     per_tick: tuple[int, ...] = (1, 10, 100)
-    passes: int = 7
-    deliveries: int = 60_000
+    passes: int = 9
+    deliveries: int = 30_000
     """Of one run, about."""
-    min_ticks: int = 5
+    min_ticks: int = 15
 
     @classmethod
     def smoke(cls) -> "LocalPlan":
@@ -78,9 +79,11 @@ def measure_cell(
 ) -> dict[str, Any]:
     ticks = max(plan.min_ticks, plan.deliveries // (plan.connections * per_tick))
     runs: dict[str, dict[int, Sample]] = defaultdict(dict)
-    for pass_ in range(plan.passes):
-        turn = list(running.items())
-        for name, contender in turn if pass_ % 2 == 0 else reversed(turn):
+    for pass_, order in enumerate(turns(list(running), plan.passes)):
+        for name in order:
+            contender = running.get(name)
+            if contender is None:
+                continue
             try:
                 contender.run(1, per_tick, len(DATA))  # its caches are cold after the others
                 runs[name][pass_] = contender.run(ticks, per_tick, len(DATA))
