@@ -13,6 +13,7 @@ import functools
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from tests.brokers.nats import NatsServer
 from tests.brokers.valkey import ValkeyServer, redis_binary, valkey_binary
 from tests.conformance.reference_engine import Bus, ReferenceEngine
 from tests.model.clock import ManualClock
+from tests.nats.store import count_stored, remove_streams
 
 __all__ = ["FACTORIES", "Capability", "EngineFactory"]
 
@@ -352,12 +354,41 @@ class NatsFactory(EngineFactory):
     async def fail_publishes(self, engine: Any, events: Any) -> None:
         pipe = engine._pipe
         pipe.timeout = 0.1
-        if pipe._timer is not None:
-            # It is set for what was sent before, with the engine's own limit.
-            pipe._timer.cancel()
-            pipe._timer = None
+        # It is set for what was sent before, with the engine's own limit.
+        pipe._alarm.cancel()
         self._server.pause()
         self._paused = True
+
+
+class JetStreamFactory(NatsFactory):
+    """The same with JetStream on."""
+
+    name = "nats-jetstream"
+    capabilities = NatsFactory.capabilities | Capability.HISTORY | Capability.PRESENCE
+    second = 0.1
+    resolution = 0.02
+
+    async def close(self) -> None:
+        await super().close()
+        await remove_streams(self._server.url, self._prefix)
+
+    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any:
+        return NatsEngine(
+            self._server.url,
+            prefix=self._prefix,
+            jetstream=True,
+            presence_lifetime=presence_lifetime,
+            history_meta_lifetime=history_meta_lifetime,
+        )
+
+    def num_stored(self, engine: Any) -> int:
+        # A loop of its own: the test's waits for this.
+        with ThreadPoolExecutor() as executor:
+            return executor.submit(
+                asyncio.run, count_stored(self._server.url, self._prefix)).result()
+
+    async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
+        assert await self.poll(condition)
 
 
 @functools.cache
@@ -371,5 +402,5 @@ def _shared_nats_server() -> NatsServer:
 FACTORIES: list[type[EngineFactory]] = [
     MemoryFactory, MemoryRealTimeFactory, ReferenceFactory,
     ValkeyFactory, ValkeyListsFactory, RedisFactory,
-    NatsFactory,
+    NatsFactory, JetStreamFactory,
 ]

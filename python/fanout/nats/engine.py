@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import secrets
 import ssl
 from collections.abc import Awaitable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fanout._codec import (
     decode_admin,
@@ -40,11 +39,13 @@ from fanout.nats.link import Link
 from fanout.nats.outcome import Share
 from fanout.nats.peers import Peers
 from fanout.nats.pipe import Batch, Pipe, too_large
+from fanout.nats.record import delivered
 from fanout.nats.requests import Requests
 from fanout.nats.sink import ChannelSink, Sink
+from fanout.nats.storage import Storage
 from fanout.nats.subjects import Subjects, check_wildcards
 from fanout.nats.subscriptions import Subscriptions
-from fanout.nats.wire import JOIN, LEAVE, MESSAGE, join_payload, leave_payload
+from fanout.nats.wire import JOIN, LEAVE, MESSAGE, PROBE, RECORD, join_payload, leave_payload
 from fanout.pattern import channel_pattern
 from fanout.types import (
     AdminMessage,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NatsEngine"]
 
-log = logging.getLogger("fanout")
+T = TypeVar("T")
 
 _NO_POSITION = StreamPosition()
 
@@ -114,6 +115,10 @@ class NatsEngine:
         credentials: str | os.PathLike[str] | None = None,
         nkey_seed: str | None = None,
         tls: ssl.SSLContext | None = None,
+        jetstream: bool = False,
+        replicas: int = 1,
+        presence_lifetime: float = 60.0,
+        history_meta_lifetime: float = 30 * 24 * 3600.0,
         max_pending: int = 100_000,
         max_pending_bytes: int = 64 * 1024 * 1024,
     ) -> None:
@@ -122,6 +127,14 @@ class NatsEngine:
         self._uid = secrets.token_hex(8)
         self._subjects = Subjects(prefix, self._uid)
         self._timeout = _seconds("timeout", timeout)
+        if not isinstance(jetstream, bool):
+            raise TypeError(f"jetstream must be a bool, not {jetstream!r}")
+        self._jetstream = jetstream
+        self._replicas = _number("replicas", replicas)
+        if self._replicas not in (1, 3, 5):
+            raise ValueError(f"replicas must be 1, 3 or 5, not {replicas!r}")
+        self._presence_lifetime = _seconds("presence_lifetime", presence_lifetime)
+        self._history_meta_lifetime = _seconds("history_meta_lifetime", history_meta_lifetime)
         self._max_pending = _number("max_pending", max_pending)
         self._max_pending_bytes = _number("max_pending_bytes", max_pending_bytes)
         self._events: EngineEvents | None = None
@@ -131,6 +144,7 @@ class NatsEngine:
         self._peers: Peers
         self._requests: Requests
         self._subscriptions: Subscriptions
+        self._storage: Storage | None = None
 
     def __repr__(self) -> str:
         servers = ", ".join(server.label for server in self._servers)
@@ -146,8 +160,9 @@ class NatsEngine:
         """Start.
 
         Raises :exc:`fanout.EngineUnavailableError` when no server can be
-        reached within the time limit, and :exc:`fanout.EngineError` when the
-        server refuses.
+        reached within the time limit, :exc:`fanout.EngineError` when the
+        server refuses, and :exc:`fanout.UnsupportedError` when it has no
+        JetStream that can do what is needed.
         """
         if self._state == "closed":
             raise ClosedError("the engine is closed")
@@ -161,6 +176,10 @@ class NatsEngine:
         self._requests = Requests(subjects.inbox, self._pipe)
         self._peers = Peers(
             self._uid, subjects, self._pipe, self._requests, self._wanted)
+        if self._jetstream:
+            self._storage = Storage(
+                subjects, self._pipe, self._requests, self._subscriptions,
+                self._presence_lifetime, self._history_meta_lifetime, self._replicas)
         sinks = [
             Sink(subjects.control, self._take_control),
             Sink(subjects.admin, self._take_admin),
@@ -174,6 +193,8 @@ class NatsEngine:
         try:
             await self._link.open()
             await self._peers.settled()
+            if self._storage is not None:
+                await self._storage.run(self._link)
         except BaseException:
             await self.close()
             raise
@@ -183,6 +204,8 @@ class NatsEngine:
         state, self._state = self._state, "closed"
         if state in ("new", "closed"):
             return
+        if self._storage is not None:
+            await self._storage.close(finish=self._link.up)
         self._peers.close()
         await self._peers.closed()
         await self._link.close()
@@ -203,8 +226,12 @@ class NatsEngine:
             if options.wildcards and check_wildcards(channel):
                 raise ValueError(f"nothing can be published to a wildcard, {channel!r}")
             if options.keeps_history:
-                raise self._unsupported("history")
-        return Share(self._publish(channel, encode_message(message)), _NO_POSITION)
+                return self._stored("history").publish(
+                    channel, message, options, self._link.max_payload)
+        payload = encode_message(message)
+        if self._waits(channel):
+            return self._behind(channel, payload, _NO_POSITION)
+        return Share(self._post(self._subjects.client(channel), payload), _NO_POSITION)
 
     def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
         self._check(channel)
@@ -226,13 +253,29 @@ class NatsEngine:
         check_admin(message)
         return self._post(self._subjects.admin, encode_admin(message))
 
-    def _publish(self, channel: str, payload: bytes) -> Batch:
+    def _publish(self, channel: str, payload: bytes) -> Awaitable[None]:
+        if self._waits(channel):
+            return self._behind(channel, payload, None)
         return self._post(self._subjects.client(channel), payload)
 
     def _post(self, subject: str, payload: bytes) -> Batch:
+        self._check_size(payload)
+        return self._pipe.post(subject, payload)
+
+    def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._link.max_payload:
             raise too_large(len(payload), self._link.max_payload)
-        return self._pipe.post(subject, payload)
+
+    def _waits(self, channel: str) -> bool:
+        """Whether what is published to a channel now must not overtake something."""
+        return self._storage is not None and channel in self._storage.lanes
+
+    def _behind(self, channel: str, payload: bytes, value: T) -> Awaitable[T]:
+        assert self._storage is not None
+        self._check_size(payload)
+        subject = self._subjects.client(channel)
+        return self._storage.lanes.post(
+            channel, len(payload), lambda: self._pipe.post(subject, payload, counted=False), value)
 
     # ---- subscribing ---------------------------------------------------
 
@@ -267,25 +310,26 @@ class NatsEngine:
         self._check(channel)
         check_conn_id(conn_id)
         check_info(info)
-        raise self._unsupported("presence")
+        await self._stored("presence").presence.add(channel, conn_id, info)
 
     async def remove_presence(self, channel: str, conn_id: str) -> None:
         self._check(channel)
         check_conn_id(conn_id)
-        raise self._unsupported("presence")
+        await self._stored("presence").presence.remove(channel, conn_id)
 
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
         self._check(channel)
-        raise self._unsupported("presence")
+        return await self._stored("presence").presence.get(channel)
 
     async def presence_stats(self, channel: str) -> PresenceStats:
         self._check(channel)
-        raise self._unsupported("presence")
+        return await self._stored("presence").presence.stats(channel)
 
     async def history(self, channel: str, limit: int = 0) -> list[Message]:
         self._check(channel)
         check_limit(limit, none_allowed=False)
-        raise self._unsupported("history")
+        storage = self._stored("history")
+        return await storage.history.newest_first(channel, limit, storage.api.deadline)
 
     async def history_stream(
         self,
@@ -297,15 +341,19 @@ class NatsEngine:
         self._check(channel)
         check_since(since)
         check_limit(limit)
-        raise self._unsupported("history")
+        storage = self._stored("history")
+        return await storage.history.read(channel, since, limit, reverse, storage.api.deadline)
 
     async def remove_history(self, channel: str) -> None:
         self._check(channel)
-        raise self._unsupported("history")
+        await self._stored("history").remove_history(channel)
 
-    def _unsupported(self, what: str) -> UnsupportedError:
-        return UnsupportedError(
-            f"NATS keeps no {what} without JetStream: NatsEngine(..., jetstream=True)")
+    def _stored(self, what: str) -> Storage:
+        """Where ``what`` is kept, if it is kept."""
+        if self._storage is None:
+            raise UnsupportedError(
+                f"NATS keeps no {what} without JetStream: NatsEngine(..., jetstream=True)")
+        return self._storage
 
     # ---- what arrives --------------------------------------------------
 
@@ -318,7 +366,10 @@ class NatsEngine:
         kind = data[0]
         if kind == MESSAGE:
             events.on_message(sink.channel, decode_message(channel, data), "")
-        elif sink.wildcard:
+        elif kind == RECORD:
+            stored, epoch = delivered(channel, data)
+            events.on_message(sink.channel, stored, epoch)
+        elif sink.wildcard or kind == PROBE:
             return
         elif kind == JOIN:
             events.on_join(channel, JoinMessage(channel, decode_info(data, 1)))
@@ -338,6 +389,8 @@ class NatsEngine:
     # ---- what the link tells -------------------------------------------
 
     def link_up(self) -> None:
+        if self._storage is not None:
+            self._storage.link_up()
         self._peers.link_up()
 
     def link_down(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 __all__ = ["Outcome", "Share"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Outcome(Generic[T]):
@@ -39,6 +40,22 @@ class Outcome(Generic[T]):
             self._error = error
             self._settle()
 
+    def forward(self, outcome: Outcome[U], value: U) -> None:
+        """Have another outcome come to the same, or to ``value`` when this one is good."""
+        if not self.settled:
+            self._waiter().add_done_callback(lambda waiter: self.forward(outcome, value))
+        elif self._error is not None:
+            outcome.fail(self._error)
+        else:
+            outcome.succeed(value)
+
+    def _waiter(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        return waiter
+
     def _settle(self) -> None:
         self.settled = True
         waiters, self._waiters = self._waiters, None
@@ -48,11 +65,7 @@ class Outcome(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.settled:
-            waiter = asyncio.get_running_loop().create_future()
-            if self._waiters is None:
-                self._waiters = []
-            self._waiters.append(waiter)
-            yield from waiter
+            yield from self._waiter()
         if self._error is not None:
             # Not with the frames of whoever awaited it before.
             raise self._error.with_traceback(None)

@@ -13,6 +13,7 @@ from fanout.errors import (
     EngineUnavailableError,
     MessageTooLargeError,
 )
+from fanout.nats.alarm import Alarm
 from fanout.nats.outcome import Outcome
 from fanout.nats.sink import ChannelSink, Sink
 
@@ -21,8 +22,6 @@ __all__ = ["Batch", "Operation", "Pipe", "Post", "too_large"]
 Headers: TypeAlias = Mapping[str, str]
 
 OVERHEAD = 64       # bytes of a message beside its subject and payload, about
-LATE = 0.05         # seconds by which a timer is late when the loop was busy with something else
-SECOND_LOOK = 0.01  # seconds after which a late timer looks again
 
 
 class Post(NamedTuple):
@@ -69,6 +68,13 @@ class Batch(Outcome[None]):
         self.num_bytes = 0
         self.sent = False
 
+    def withdraw(self, reply: str) -> None:
+        """Do not send the message with this reply subject, which was not counted."""
+        self.operations = [
+            operation for operation in self.operations
+            if not (isinstance(operation, Post) and operation.reply == reply)
+        ]
+
 
 class Pipe:
     """Batches that wait to be sent, and those that wait for their answer.
@@ -101,7 +107,7 @@ class Pipe:
         self._sent: deque[Batch] = deque()
         self._num_pending = 0
         self._num_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._expire)
         self._wake = asyncio.Event()
         self._closed = False
 
@@ -174,7 +180,7 @@ class Pipe:
         self._current = None
         self._unsent.append(batch)
         self._wake.set()
-        if self._timer is None:
+        if not self._alarm.is_set:
             self._arm()
 
     # ---- emptying ------------------------------------------------------
@@ -227,9 +233,7 @@ class Pipe:
 
     def close(self) -> None:
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         left = [*self._sent, *self._unsent]
         if self._current is not None:
             left.append(self._current)
@@ -252,16 +256,10 @@ class Pipe:
     def _arm(self) -> None:
         oldest = self._sent[0] if self._sent else self._unsent[0] if self._unsent else None
         if oldest is not None and not self._closed:
-            self._timer = self._loop.call_at(oldest.deadline, self._expire)
+            self._alarm.set(oldest.deadline)
 
     def _expire(self) -> None:
         now = self._loop.time()
-        timer = self._timer
-        if timer is not None and now > timer.when() + LATE:
-            # The loop was busy: what came in the meantime is read first.
-            self._timer = self._loop.call_at(now + SECOND_LOOK, self._expire)
-            return
-        self._timer = None
         for batches in (self._sent, self._unsent):
             while batches and batches[0].deadline <= now:
                 batch = batches.popleft()

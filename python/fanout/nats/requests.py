@@ -13,11 +13,15 @@ from fanout.nats.sink import Sink
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-__all__ = ["Call", "Interrupted", "Requests", "status"]
+__all__ = ["Call", "Interrupted", "NotSent", "Requests", "status"]
 
 
 class Interrupted(Exception):
     """The link broke after the question was sent: an answer will not come, or not be known."""
+
+
+class NotSent(Interrupted):
+    """The question never left, and never will."""
 
 
 def status(message: Msg) -> str:
@@ -64,8 +68,12 @@ class Requests:
         call = self._calls[token] = Call(batch, many)
         return token, call
 
-    def forget(self, token: str) -> None:
-        self._calls.pop(token, None)
+    def forget(self, token: str) -> bool:
+        """Expect no answer, and do not ask if that was not done yet; whether it was."""
+        call = self._calls.pop(token)
+        if not call.batch.sent:
+            call.batch.withdraw(self._prefix + token)
+        return call.batch.sent
 
     async def ask(
         self,
@@ -78,14 +86,21 @@ class Requests:
     ) -> list[Msg]:
         """Ask and wait until the loop's time ``until``.
 
-        Raises ``TimeoutError``, and :exc:`Interrupted` when the link breaks.
+        Raises ``TimeoutError``, :exc:`NotSent` if it could not even be asked,
+        and :exc:`Interrupted` when the link breaks.
         """
         token, call = self.call(subject, payload, headers, many=many)
+        sent = True
         try:
             async with asyncio.timeout_at(until):
                 return await call
+        except TimeoutError:
+            sent = call.batch.sent
+            raise
         finally:
             self.forget(token)
+            if not sent:
+                raise NotSent
 
     def link_down(self) -> None:
         """What was asked before will not be answered."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from fanout._awaitable import Ready
 from fanout.errors import ClosedError
-from fanout.nats.pipe import LATE, SECOND_LOOK, Pipe
+from fanout.nats.alarm import Alarm
+from fanout.nats.pipe import Pipe
 from fanout.nats.sink import ChannelSink
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Subscriptions:
         self._loop = asyncio.get_running_loop()
         self._sinks: dict[str, ChannelSink] = {}
         self._young: deque[ChannelSink] = deque()   # in the order of their deadlines
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._expire)
         self._lost: set[ChannelSink] = set()        # told lost, and not told restored
 
     def subscribe(self, channel: str, subject: str, wildcard: bool) -> Awaitable[None]:
@@ -41,7 +42,7 @@ class Subscriptions:
         sink = ChannelSink(channel, subject, wildcard, deadline, self._take)
         self._sinks[channel] = sink
         self._young.append(sink)
-        if self._timer is None:
+        if not self._alarm.is_set:
             self._arm()
         self._pipe.change(sink)
         return sink.outcome
@@ -59,8 +60,7 @@ class Subscriptions:
         return list(self._sinks)
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         for sink in self._sinks.values():
             sink.wanted = False
             sink.outcome.fail(ClosedError("the engine is closed"))
@@ -105,15 +105,10 @@ class Subscriptions:
         while self._young and self._young[0].outcome.settled:
             self._young.popleft()
         if self._young:
-            self._timer = self._loop.call_at(self._young[0].deadline, self._expire)
+            self._alarm.set(self._young[0].deadline)
 
     def _expire(self) -> None:
         now = self._loop.time()
-        timer = self._timer
-        if timer is not None and now > timer.when() + LATE:
-            self._timer = self._loop.call_at(now + SECOND_LOOK, self._expire)
-            return
-        self._timer = None
         while self._young and self._young[0].deadline <= now:
             sink = self._young.popleft()
             if not sink.outcome.settled:
