@@ -67,13 +67,13 @@ def test_what_redis_is_given(redis_engine: Recorder) -> None:
 def test_what_nats_is_given(nats_engine: Recorder) -> None:
     keys = {
         "url": ["nats://u:p@a:1", "nats://b:2"], "prefix": "p", "io_timeout": "2s",
-        "presence_ttl": "30s", "jetstream": True,
+        "presence_ttl": "30s", "jetstream": True, "replicas": 3,
     }
     config = configured({"type": "nats", "nats": keys}, channel={"history_meta_ttl": "1h"})
     assert make_engine(config) is nats_engine  # type: ignore[comparison-overlap]
     assert nats_engine.arguments == (["nats://u:p@a:1", "nats://b:2"],)
     assert nats_engine.keywords == {
-        "prefix": "p", "timeout": 2.0, "presence_lifetime": 30.0, "jetstream": True,
+        "prefix": "p", "timeout": 2.0, "presence_lifetime": 30.0, "jetstream": True, "replicas": 3,
         "history_meta_lifetime": 3600.0,
     }
 
@@ -85,7 +85,7 @@ def test_what_nats_is_given(nats_engine: Recorder) -> None:
 def test_jetstream_behind_an_address(url: str, jetstream: bool, nats_engine: Recorder) -> None:
     make_engine(configured({"type": "nats", "nats": {"url": url}}))
     assert nats_engine.arguments == (["nats://a"],)
-    assert nats_engine.keywords.get("jetstream", False) is jetstream
+    assert nats_engine.keywords["jetstream"] is jetstream
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from fanout.engine import Engine
@@ -110,16 +109,12 @@ def _quoted(text: str) -> str:
 def _nats(config: NatsConfig, meta_lifetime: float) -> Engine:
     from fanout.nats import NatsEngine
 
-    storage: dict[str, Any] = {}
-    if config.uses_jetstream:
-        storage = {
-            "jetstream": True,
-            "presence_lifetime": config.presence_ttl,
-            "history_meta_lifetime": meta_lifetime,
-        }
     return NatsEngine(
         [jetstream_url(url)[0] for url in config.url],
         prefix=config.prefix,
         timeout=config.io_timeout,
-        **storage,
+        jetstream=config.uses_jetstream,
+        replicas=config.replicas,
+        presence_lifetime=config.presence_ttl,
+        history_meta_lifetime=meta_lifetime,
     )

@@ -35,6 +35,12 @@ def _check_hosts(hosts: str) -> None:
             raise ValueError("must be host:port, or several with commas between them")
 
 
+def _replicas(value: object) -> int:
+    if value not in (1, 3, 5) or isinstance(value, (bool, float)):
+        raise ValueError("must be 1, 3 or 5")
+    return integer(1, 5)(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
     """``engine.redis``."""
@@ -82,6 +88,8 @@ class NatsConfig:
     is ``jetstream`` below."""
     jetstream: bool = key(False, boolean)
     """Without it there is no history and no presence. Not a key of Centrifugo."""
+    replicas: int = key(1, _replicas)
+    """On how many of the servers each message is kept. Not a key of Centrifugo."""
     prefix: str = key("fanout", text)
     """Of all subjects, streams and buckets."""
     io_timeout: float = key(4.0, duration(0.01))
