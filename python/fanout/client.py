@@ -346,9 +346,10 @@ class Client:
                 channel, self.id, ClientInfo(self.user, self.id, self.info, reply.info))
         try:
             track = node.positions.watch(channel, options)
-            if track is not None and event.since is not None and reply.recover:
-                missed = await node.positions.recover(track, event.since)
-            elif track is not None:
+            if track is not None:
+                if event.since is not None and reply.recover:
+                    missed = await node.positions.recover(track, event.since)
+                # Awaits nothing when the place is known, as it is with what was missed.
                 await node.positions.open(track)
             self._check_open()
         except BaseException:

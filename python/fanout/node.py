@@ -200,7 +200,7 @@ class Node:
         self._queues: weakref.WeakSet[LocalQueue] = weakref.WeakSet()
         self._held: set[LocalQueue] = set()     # with a callback: they live until closed
         self._background: set[asyncio.Task[None]] = set()
-        self._watch: asyncio.Task[None] | None = None
+        self._restoring: list[set[str]] = []    # channels whose restoration is to be told
         self._emptied: asyncio.Event
         self._threads = ThreadDoor(self, threadsafe_limit)
         self.expiry: Expiry
@@ -235,8 +235,7 @@ class Node:
         if self._info_interval:
             self._peers.start()
         if self._position_check_interval:
-            self._watch = asyncio.ensure_future(
-                self.positions.watch_over(self._position_check_interval))
+            self.positions.start(self.positions.watch_over(self._position_check_interval))
 
     async def shutdown(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - a budget
         """Disconnect everybody, finish what was accepted, and close the engine.
@@ -259,14 +258,15 @@ class Node:
                 while self._background:
                     await asyncio.wait(list(self._background))
                 self._close_all_local()
+                await self.positions.close()
                 await self.interest.settled()
         except TimeoutError:
             for task in list(self._background):
                 task.cancel()
             self._close_all_local()
+            await self.positions.close()
             self.interest.abandon()
         self.hub.flush()
-        await self._stop_watching()
         if self._info_interval:
             await self._say_goodbye()
         self.expiry.stop()
@@ -416,17 +416,21 @@ class Node:
         if callback is not None:
             self._held.add(queue)
         moves: list[asyncio.Task[None]] = []
-        for channel, options in zip(channels, all_options, strict=True):
-            move = self.interest.hold(channel)
-            track = self.positions.watch(channel, options)
-            hub.subscribe(queue, channel)
-            if track is not None and not track.epoch:
-                move = asyncio.ensure_future(self._open_track(track, move))
-            if move is None:
-                self.interest.release(channel)
-            else:
-                move.add_done_callback(functools.partial(self._moved, channel, queue))
-                moves.append(move)
+        try:
+            for channel, options in zip(channels, all_options, strict=True):
+                move = self.interest.hold(channel)
+                track = self.positions.watch(channel, options)
+                hub.subscribe(queue, channel)
+                if track is not None and not track.epoch:
+                    move = self.positions.start(self._open_track(track, move))
+                if move is None:
+                    self.interest.release(channel)
+                else:
+                    move.add_done_callback(functools.partial(self._moved, channel, queue))
+                    moves.append(move)
+        except BaseException:
+            self._close_local(queue)
+            raise
         return Subscription(self, channels, queue, moves)
 
     # ---- what the engine keeps -----------------------------------------
@@ -603,6 +607,11 @@ class Node:
             self.handlers.admin(message)
 
     def on_link_lost(self, channels: Collection[str], error: Exception) -> None:
+        if self._state in ("closing", "closed"):
+            return
+        self.positions.doubt(channels)
+        for awaited in self._restoring:
+            awaited.difference_update(channels)
         log.warning("the engine's link broke, nothing arrives for %d channels: %s",
                     len(channels), error)
         if self.handlers.interruption is not None:
@@ -610,7 +619,13 @@ class Node:
             self.background(answer(self.handlers.interruption, event))
 
     def on_link_restored(self, channels: Collection[str]) -> None:
-        self.background(self._restore(tuple(channels)))
+        if self._state in ("closing", "closed"):
+            return
+        self.positions.doubt(channels)
+        awaited = set(channels)
+        self._restoring.append(awaited)
+        # No work that a shutdown should wait for: it lasts as long as the engine is away.
+        self.positions.start(self._restore(tuple(channels), awaited))
 
     # ---- helpers -------------------------------------------------------
 
@@ -667,32 +682,41 @@ class Node:
         except FanoutError as error:
             log.info("the other nodes were not told of the shutdown: %s", error)
 
-    async def _stop_watching(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-        await self.positions.close()
-
     async def _open_track(self, track: Track, move: asyncio.Task[None] | None) -> None:
         if move is not None:
             await asyncio.shield(move)
         await self.positions.open(track)
 
-    async def _restore(self, channels: tuple[str, ...]) -> None:
-        whole, lost = await self.positions.restore(channels)
+    async def _restore(self, channels: tuple[str, ...], awaited: set[str]) -> None:
+        """Check the positions, then tell; what is not ``awaited`` any more broke again."""
+        try:
+            whole, lost = await self.positions.restore(channels)
+        finally:
+            self._restoring = [other for other in self._restoring if other is not awaited]
         event = Restoration(
-            tuple(whole), tuple(lost), tuple(set(channels).difference(whole, lost)))
+            tuple(channel for channel in whole if channel in awaited),
+            tuple(lost),
+            tuple(awaited.difference(whole, lost)))
+        if not (event.whole or event.lost or event.unwatched) and channels:
+            return
         log.warning(
             "the engine's link is back: of %d channels %d lost nothing, %d did, and of %d "
-            "nobody knows", len(channels), len(whole), len(lost), len(event.unwatched))
+            "nobody knows", len(channels), len(event.whole), len(lost), len(event.unwatched))
         if self.handlers.restoration is not None:
-            await answer(self.handlers.restoration, event)
+            self.background(answer(self.handlers.restoration, event))
 
     def _on_insufficient(self, channel: str) -> None:
         """Messages of a channel are lost to those who are subscribed here."""
         for subscriber in self.hub.subscribers(channel):
             if isinstance(subscriber, Outbox):
-                if subscriber.owner is not None:
-                    subscriber.owner.on_insufficient(channel)
+                try:
+                    if subscriber.owner is not None:
+                        subscriber.owner.on_insufficient(channel)
+                except Exception:
+                    log.exception("a client could not be told what it lost in %r", channel)
+                    # It gets nothing that follows as if it had all.
+                    if self.hub.unsubscribe(subscriber, channel):
+                        self.interest.vacated(channel)
             elif isinstance(subscriber, LocalQueue):
                 self._close_local(subscriber, InsufficientStateError(
                     f"messages of {channel!r} did not arrive, and its history does not have "

@@ -14,19 +14,23 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from fanout._hub import Hub
 from fanout._message import Message
 from fanout.engine import Engine
-from fanout.errors import ClosedError
+from fanout.errors import BackpressureError, ClosedError
 from fanout.types import ChannelOptions, HistoryPage, StreamPosition
 
-__all__ = ["Positions", "Track"]
+__all__ = ["Positions", "Track", "finished"]
 
 log = logging.getLogger("fanout")
 
+T = TypeVar("T")
+
 HELD_LIMIT = 16_777_216     # bytes of messages that wait while the history is read
+MESSAGE_SIZE = 200          # bytes of a waiting message besides its data
+TRIES = 5                   # reads of a history that fail, though the engine can be reached
 BATCH = 256                 # histories read at the same time
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0      # seconds between two tries to read the history
 
@@ -34,11 +38,12 @@ FIRST_DELAY, LAST_DELAY = 0.1, 5.0      # seconds between two tries to read the 
 class Reading:
     """A client's missed messages on their way, and what was delivered meanwhile."""
 
-    __slots__ = ("page", "recorded", "waiting")
+    __slots__ = ("page", "recorded", "recorded_bytes", "waiting")
 
     def __init__(self, page: asyncio.Task[HistoryPage]) -> None:
         self.page = page
         self.recorded: list[Message] = []
+        self.recorded_bytes = 0
         self.waiting = 0
 
 
@@ -47,7 +52,7 @@ class Track:
 
     __slots__ = (
         "_positions", "again", "channel", "epoch", "held", "held_bytes", "last", "offset",
-        "quiet", "readings", "repairing", "verify",
+        "quiet", "readings", "repairing", "verify", "whole",
     )
 
     def __init__(self, positions: Positions, channel: str) -> None:
@@ -56,11 +61,12 @@ class Track:
         self.offset = 0
         self.epoch = ""                         # not known yet
         self.last: Message | None = None        # the one at `offset`, when it came by here
-        self.quiet = False                      # nothing came since the last check
+        self.quiet = False                      # nothing new came since the last check
         self.held: list[tuple[Message, str]] = []       # while the history is read
         self.held_bytes = 0
         self.repairing: asyncio.Task[bool] | None = None
         self.again = False                      # once more, when this repair is through
+        self.whole = True                       # nothing was lost since this repair began
         self.verify = False                     # the stream may have been set back
         self.readings: dict[StreamPosition, Reading] = {}
 
@@ -70,34 +76,60 @@ class Track:
 
     def accept(self, message: Message, epoch: str) -> None:
         """A message of the stream ``epoch`` arrived from the engine."""
-        self.quiet = False
         if self.repairing is not None:
             self._hold(message, epoch)
-        elif epoch == self.epoch and message.offset == self.offset + 1:
-            self.deliver(message)
         elif not self.epoch:
             # Whoever is here joined before it: what came earlier is not theirs.
             self.epoch = epoch
             self.deliver(message)
-        elif epoch != self.epoch or message.offset > self.offset:
+        elif epoch != self.epoch or self.verify or message.offset > self.offset + 1:
             self._hold(message, epoch)
             self._positions.repair(self)
+        elif message.offset == self.offset + 1:
+            self.deliver(message)
+        elif message.offset == self.offset and self._is_another(message):
+            self._positions.repair(self, verify=True)
 
-    def begin_at(self, position: StreamPosition) -> None:
+    def begin_at(self, page: HistoryPage) -> None:
         """Take the stream's top as the place, if none is known yet."""
         if not self.epoch:
-            self.offset, self.epoch = position.offset, position.epoch
+            self._begin(page.position, _top(page))
 
-    def begin_anew(self, position: StreamPosition) -> None:
+    def begin_anew(self, page: HistoryPage) -> None:
         """What lies between is lost to those who are subscribed."""
-        self.offset, self.epoch, self.last = position.offset, position.epoch, None
+        self._lose()
+        self._begin(page.position, _top(page))
+
+    def lose_place(self) -> None:
+        """Nobody can tell what is lost to those who are subscribed."""
+        self._lose()
+        self.take_held()
+        self._begin(StreamPosition(), None)
 
     def deliver(self, message: Message) -> None:
         self.offset = message.offset
         self.last = message
+        self.quiet = False
         for reading in self.readings.values():
             self._positions.record(reading, message)
-        self._positions.broadcast(self.channel, message)
+        try:
+            self._positions.broadcast(self.channel, message)
+        except Exception:
+            log.exception("a message of %r is lost to its subscribers", self.channel)
+            self.whole = False
+            self._positions.insufficient(self.channel)
+
+    def _begin(self, position: StreamPosition, last: Message | None) -> None:
+        self.offset, self.epoch, self.last = position.offset, position.epoch, last
+
+    def _lose(self) -> None:
+        self.whole = False
+        # What they read and recorded may be of what the stream is no more.
+        self.readings.clear()
+
+    def _is_another(self, message: Message) -> bool:
+        """Not the one that was delivered with this offset."""
+        return self.last is not None and message.uid != self.last.uid
 
     def is_continued_by(self, page: HistoryPage) -> bool:
         """Whether a page read from here leads to the stream's top without a gap."""
@@ -109,9 +141,10 @@ class Track:
         )
 
     def _hold(self, message: Message, epoch: str) -> None:
+        self.quiet = False
         if self.held_bytes < HELD_LIMIT:
             self.held.append((message, epoch))
-            self.held_bytes += len(message.data)
+            self.held_bytes += _size(message)
         else:
             self.again = True       # it is in the history, if it is anywhere
 
@@ -122,7 +155,7 @@ class Track:
     def put_back(self, held: list[tuple[Message, str]]) -> None:
         """Hold what was taken again, in front of what came since."""
         self.held = held + self.held
-        self.held_bytes = sum(len(message.data) for message, _ in self.held)
+        self.held_bytes = sum(_size(message) for message, _ in self.held)
 
 
 class Positions:
@@ -144,7 +177,7 @@ class Positions:
         self._engine = engine
         self.broadcast = hub.broadcast
         self._limit = recovery_limit
-        self._insufficient = insufficient
+        self.insufficient = insufficient
         self._tracks: dict[str, Track] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.get = self._tracks.get
@@ -174,32 +207,37 @@ class Positions:
     async def open(self, track: Track) -> None:
         """Find a new track's place; the engine delivers the channel already."""
         if not track.epoch:
-            page = await self._engine.history_stream(track.channel, limit=0)
-            track.begin_at(page.position)
+            track.begin_at(await self._newest(track))
 
     async def recover(self, track: Track, since: StreamPosition) -> list[Message] | None:
         """What a client missed between ``since`` and the track's place at the return.
 
         None when it cannot be had without a gap. Nothing may be awaited
-        between the return and the client's entry into the hub.
+        between the return and the client's entry into the hub. Raises
+        :exc:`fanout.ClosedError` when the node shuts down meanwhile, and what
+        the engine raises.
         """
         reading = track.readings.get(since)
         if reading is None:
-            reading = track.readings[since] = Reading(self._start(self._engine.history_stream(
+            reading = track.readings[since] = Reading(self.start(self._engine.history_stream(
                 track.channel, since, self._limit or None)))
         reading.waiting += 1
         try:
-            page = await asyncio.shield(reading.page)
-            track.begin_at(page.position)
-            while track.epoch == page.position.epoch and track.offset < since.offset:
-                # The client was told more than this node by now.
-                if not page.recoverable or not await asyncio.shield(self.repair(track)):
+            page = await finished(reading.page)
+            track.begin_at(page)
+            # The client may have been told more than this node by now. A repair
+            # under way may have read before that was so; the next has it.
+            for _ in range(2):
+                if page.position.epoch != track.epoch or track.offset >= since.offset:
+                    break
+                if not page.recoverable or not await finished(self.repair(track)):
                     return None
+            valid = track.readings.get(since) is reading
         finally:
             reading.waiting -= 1
-            if not reading.waiting:
+            if not reading.waiting and track.readings.get(since) is reading:
                 del track.readings[since]
-        if not page.recoverable or page.position.epoch != track.epoch:
+        if not (valid and page.recoverable and page.position.epoch == track.epoch):
             return None
         missed = [message for message in page.messages if message.offset <= track.offset]
         missed += [
@@ -210,8 +248,18 @@ class Positions:
         return missed if len(missed) == track.offset - since.offset else None
 
     def record(self, reading: Reading, message: Message) -> None:
-        if not self._limit or len(reading.recorded) < self._limit:
+        if reading.recorded_bytes < HELD_LIMIT and (
+            not self._limit or len(reading.recorded) < self._limit
+        ):
             reading.recorded.append(message)
+            reading.recorded_bytes += _size(message)
+
+    def doubt(self, channels: Collection[str]) -> None:
+        """The engine's link broke: what comes next may be of a stream that was set back."""
+        for channel in channels:
+            track = self.get(channel)
+            if track is not None and track.epoch:
+                track.verify = True
 
     def repair(self, track: Track, *, verify: bool = False) -> asyncio.Task[bool]:
         """Read what may be missing and deliver it; the result says whether nothing is.
@@ -221,7 +269,8 @@ class Positions:
         """
         track.verify |= verify
         if track.repairing is None:
-            track.repairing = self._start(self._repair(track))
+            track.whole = True
+            track.repairing = self.start(self._repair(track))
         elif verify:
             track.again = True
         return track.repairing
@@ -229,13 +278,14 @@ class Positions:
     async def restore(self, channels: Collection[str]) -> tuple[list[str], list[str]]:
         """The engine delivers ``channels`` again: those found whole, those that lost something.
 
-        Channels that do not recover are in neither.
+        Channels that do not recover, or that nobody here is subscribed to any
+        more, are in neither.
         """
         whole: list[str] = []
         lost: list[str] = []
         tracks = [track for channel in channels if (track := self.get(channel)) is not None]
         for first in range(0, len(tracks), BATCH):
-            batch = tracks[first:first + BATCH]
+            batch = [track for track in tracks[first:first + BATCH] if self._is_watched(track)]
             results = await asyncio.gather(
                 *(self.repair(track, verify=True) for track in batch), return_exceptions=True)
             for track, result in zip(batch, results, strict=True):
@@ -270,36 +320,51 @@ class Positions:
     async def _check(self, track: Track) -> None:
         place = track.position
         try:
-            page = await self._engine.history_stream(track.channel, limit=0)
+            if track.last is None:
+                page = await self._newest(track)
+            else:
+                page = await self._engine.history_stream(track.channel, limit=0)
         except Exception as error:
             # The engine's link has its own way to say this.
             log.debug("the position in %r could not be checked: %r", track.channel, error)
             return
-        if page.position != place and place == track.position and self._is_watched(track):
+        if place != track.position or not self._is_watched(track):
+            return
+        if page.position == place:
+            track.last = track.last or _top(page)
+        else:
             log.info("%r is at %s here, its stream at %s", track.channel, place, page.position)
             self.repair(track, verify=True)
 
     async def _repair(self, track: Track) -> bool:
-        whole = True
         try:
             while True:
                 certain = len(track.held)       # these came before the history is read
+                known = bool(track.epoch)
                 track.again = False
                 page = await self._read(track)
                 if page is None:
                     track.take_held()
                     return False
-                if track.is_continued_by(page):
+                if not known:
+                    track.begin_at(page)
+                elif track.is_continued_by(page):
                     for message in page.messages:
                         track.deliver(message)
                 else:
-                    whole = False
                     self._begin_anew(track, page)
                 if not (self._release(track, certain) or track.again):
-                    return whole
+                    return track.whole
+        except Exception:
+            log.exception(
+                "what was missed in %r cannot be read: it is lost to its subscribers",
+                track.channel)
+            track.lose_place()
+            self.insufficient(track.channel)
+            return False
         finally:
             track.repairing = None
-            # When this failed: what is held shows the gap again.
+            # When this was cancelled: what is held shows the gap again.
             held = track.take_held()
             if self._is_watched(track):
                 for message, epoch in held:
@@ -323,41 +388,56 @@ class Positions:
         """What follows the track's place; None when it is not watched any more.
 
         The page is not recoverable when the last delivered message was to be
-        verified and the stream has another in its place.
+        verified and the stream has another in its place. Raises what the
+        engine raises when it can be reached and fails all the same.
         """
         delay = FIRST_DELAY
+        failures = 0
         while self._is_watched(track):
-            place, last = track.position, track.last if track.verify else None
+            # A link that breaks during the read asks for another verification.
+            verify, track.verify = track.verify, False
             try:
-                if last is not None:
-                    before = StreamPosition(place.offset - 1, place.epoch)
-                    page = await self._engine.history_stream(track.channel, before, 1)
-                    if not _has(page, last):
-                        track.verify = False
-                        return HistoryPage([], page.position, False)
-                page = await self._engine.history_stream(
-                    track.channel, place, self._limit or None)
-                track.verify = False
-                return page
+                return await self._read_once(track, verify)
             except ClosedError:
                 return None
             except Exception as error:
+                track.verify |= verify
+                if not isinstance(error, (OSError, BackpressureError)):
+                    failures += 1
+                    if failures == TRIES:
+                        raise
                 log.warning("the history of %r could not be read: %r", track.channel, error)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(LAST_DELAY, delay * 2)
         return None
 
+    async def _read_once(self, track: Track, verify: bool) -> HistoryPage:
+        place, last = track.position, track.last
+        if not place.epoch:
+            return await self._newest(track)
+        if verify and last is not None:
+            before = StreamPosition(place.offset - 1, place.epoch)
+            page = await self._engine.history_stream(track.channel, before, 1)
+            if not _has(page, last):
+                return HistoryPage([], page.position, False)
+        return await self._engine.history_stream(track.channel, place, self._limit or None)
+
+    async def _newest(self, track: Track) -> HistoryPage:
+        """The stream's top, and the message that is there."""
+        return await self._engine.history_stream(track.channel, limit=1, reverse=True)
+
     def _begin_anew(self, track: Track, page: HistoryPage) -> None:
         log.warning(
             "messages of %r between %s and %s are lost to its subscribers",
             track.channel, track.position, page.position)
-        track.begin_anew(page.position)
-        self._insufficient(track.channel)
+        track.begin_anew(page)
+        self.insufficient(track.channel)
 
     def _is_watched(self, track: Track) -> bool:
         return self._tracks.get(track.channel) is track
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Do something that ends, at the latest, with ``close``."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -367,6 +447,29 @@ class Positions:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()    # whoever waits for it has it
+
+
+async def finished(task: asyncio.Task[T]) -> T:
+    """What a task that others wait for as well returns or raises.
+
+    Raises :exc:`fanout.ClosedError` when it was cancelled by the node's end.
+    """
+    await asyncio.wait([task])
+    if task.cancelled():
+        raise ClosedError("the node shuts down")
+    return task.result()
+
+
+def _size(message: Message) -> int:
+    return len(message.data) + MESSAGE_SIZE
+
+
+def _top(page: HistoryPage) -> Message | None:
+    """The message at the stream's top, when the page has it."""
+    for message in page.messages:
+        if message.offset == page.position.offset:
+            return message
+    return None
 
 
 def _has(page: HistoryPage, last: Message) -> bool:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fanout._subscription import LocalQueue
+from fanout.positions import finished
 from fanout.types import Message
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Subscription:
 
     async def _ready(self) -> Subscription:
         for move in self._moves:
-            await asyncio.shield(move)
+            await finished(move)
         return self
 
     def __await__(self) -> Generator[Any, None, Subscription]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import Awaitable
 from typing import Any
@@ -79,11 +80,64 @@ class SlowEngine(MemoryEngine):
         (self.has.add if name == "subscribe" else self.has.discard)(channel)
 
 
+class Streams:
+    """The histories of a server that can come back with older data."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, list[Message]] = {}
+        self._tops: dict[str, StreamPosition] = {}
+
+    def append(self, channel: str, message: Message, size: int, *_: object) -> Message:
+        top = self.position(channel)
+        message = message.at(top.offset + 1)
+        self._tops[channel] = StreamPosition(message.offset, top.epoch)
+        self._kept[channel] = [*self._kept.get(channel, ()), message][-size:]
+        return message
+
+    def position(self, channel: str) -> StreamPosition:
+        return self._tops.setdefault(channel, StreamPosition(0, secrets.token_hex(4)))
+
+    def read(
+        self, channel: str, since: StreamPosition | None, limit: int, reverse: bool
+    ) -> HistoryPage:
+        top = self.position(channel)
+        kept = self._kept.get(channel, [])
+        recoverable = True
+        if since is not None:
+            if since.epoch not in ("", top.epoch) or since.offset > top.offset:
+                return HistoryPage([], top, False)
+            recoverable = since.offset + 1 >= top.offset + 1 - len(kept)
+            kept = [
+                message for message in kept
+                if (message.offset < since.offset if reverse else message.offset > since.offset)
+            ]
+        if reverse:
+            kept = kept[::-1]
+        return HistoryPage(kept if limit < 0 else kept[:limit], top, recoverable)
+
+    def remove(self, channel: str) -> None:
+        self._kept.pop(channel, None)
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._tops.clear()
+
+    def set_back(self, channel: str, count: int) -> None:
+        """The last ``count`` messages never were; their offsets are used again."""
+        top = self.position(channel)
+        offset = max(0, top.offset - count)
+        self._tops[channel] = StreamPosition(offset, top.epoch)
+        self._kept[channel] = [
+            message for message in self._kept.get(channel, ()) if message.offset <= offset]
+
+
 class LossyEngine(MemoryEngine):
     """Delivers, loses and reads the history when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.streams = Streams()
+        self._history: Any = self.streams
         self.late = False       # else it delivers at once
         self.arriving: deque[tuple[str, Message, str]] = deque()
         self.reads_wait = False
