@@ -232,8 +232,7 @@ class Node:
         self._started = time.monotonic()
         self._threads.open(loop)
         self._state = "running"
-        if self._info_interval:
-            self._peers.start()
+        self._peers.start()
         if self._position_check_interval:
             self.positions.start(self.positions.watch_over(self._position_check_interval))
 
@@ -267,8 +266,7 @@ class Node:
             await self.positions.close()
             self.interest.abandon()
         self.hub.flush()
-        if self._info_interval:
-            await self._say_goodbye()
+        await self._say_goodbye()
         self.expiry.stop()
         await self.engine.close()
         self._state = "closed"
@@ -487,7 +485,7 @@ class Node:
 
     async def unsubscribe(self, channel: str, *, user: str = "", client: str = "") -> None:
         """End the subscriptions of a user's connections, or one of them, on all nodes."""
-        await self._unsubscribe_here(channel, user, client)
+        await self._unsubscribe_all(channel, self._matching(user, client))
         await self._tell_nodes("unsubscribe", {"channel": channel, "user": user, "client": client})
 
     def info(self) -> list[NodeInfo]:
@@ -598,7 +596,7 @@ class Node:
             return
         try:
             self._obey(message)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             log.warning("a control message %r from node %s cannot be read: %r",
                         message.method, message.uid, error)
 
@@ -642,15 +640,21 @@ class Node:
 
     def _obey(self, message: ControlMessage) -> None:
         if message.method == "node":
-            self._peers.heard(NodeInfo.from_params(message.params))
+            info = NodeInfo.from_params(message.params)
+            if info.uid != message.uid:
+                raise ValueError(f"it tells of {info.uid!r}")
+            self._peers.heard(info)
             return
         params = json.loads(message.params)
         if message.method == "disconnect":
-            self._disconnect_here(
-                params["user"], params["client"], Disconnect(params["code"], params["reason"]))
+            user, client, reason = _texts(params, "user", "client", "reason")
+            if type(code := params["code"]) is not int:
+                raise TypeError(f"code must be an int, not {code!r}")
+            self._disconnect_here(user, client, Disconnect(code, reason))
         elif message.method == "unsubscribe":
-            self.background(
-                self._unsubscribe_here(params["channel"], params["user"], params["client"]))
+            channel, user, client = _texts(params, "channel", "user", "client")
+            leaving = self._matching(user, client)
+            self.background(self._unsubscribe_all(channel, leaving))
         elif message.method == "shutdown":
             self._peers.left(message.uid)
         else:
@@ -677,6 +681,8 @@ class Node:
 
     async def _say_goodbye(self) -> None:
         self._peers.stop()
+        if not self._info_interval:
+            return
         try:
             await self._tell_nodes("shutdown", {})
         except FanoutError as error:
@@ -768,12 +774,19 @@ class Node:
         for connection in self._matching(user, client):
             connection.disconnect(disconnect)
 
-    async def _unsubscribe_here(self, channel: str, user: str, client: str) -> None:
+    async def _unsubscribe_all(self, channel: str, connections: list[Client]) -> None:
         for leaving in [
-            connection.unsubscribe_by_server(channel)
-            for connection in self._matching(user, client)
+            connection.unsubscribe_by_server(channel) for connection in connections
         ]:
             await leaving
+
+
+def _texts(params: Any, *names: str) -> list[str]:
+    """Raises ``KeyError`` or ``TypeError`` for what is missing or no str."""
+    for name in names:
+        if type(params[name]) is not str:
+            raise TypeError(f"{name} must be a str, not {params[name]!r}")
+    return [params[name] for name in names]
 
 
 class _AfterTurn:

@@ -13,6 +13,8 @@ from fanout._expiry import Expiry, Timer
 __all__ = ["NodeInfo", "Peers"]
 
 FORGOTTEN_AFTER = 7 / 3     # intervals without a word; one may be lost
+USUAL_INTERVAL = 3.0        # seconds; what a node that tells nothing expects of the others
+MOST_PEERS = 10_000
 ANSWER_WITHIN = 0.2         # seconds, so that all who answer a new node do not do it at once
 
 
@@ -35,28 +37,56 @@ class NodeInfo:
     @classmethod
     def from_params(cls, params: bytes) -> NodeInfo:
         """Raises ``ValueError`` or ``TypeError`` for what no node has told."""
-        return cls(**json.loads(params))
+        info = cls(**json.loads(params))
+        for what, kind in _KINDS.items():
+            value = getattr(info, what)
+            if type(value) not in kind:
+                raise TypeError(f"{what} must not be {value!r}")
+        return info
+
+
+_TEXT, _COUNT, _SECONDS = (str,), (int,), (int, float)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "uid": _TEXT, "name": _TEXT, "version": _TEXT, "num_clients": _COUNT, "num_users": _COUNT,
+    "num_channels": _COUNT, "num_subscriptions": _COUNT, "uptime": _SECONDS,
+}
 
 
 class Peers:
-    """Tells the others of this node every ``interval`` seconds, and remembers what they tell."""
+    """Tells the others of this node every ``interval`` seconds, and remembers what they tell.
+
+    With an interval of 0 it only remembers.
+    """
 
     def __init__(self, expiry: Expiry, interval: float, tell: Callable[[], None]) -> None:
         self._interval = interval
         self._tell = tell
         self._heard: dict[str, tuple[NodeInfo, float]] = {}
+        self._answers = False       # the timer is set for those who are new
+        self._stopped = False
         self._timer = Timer(expiry, self._on_timer)
 
     def start(self) -> None:
-        self._on_timer()
+        if self._interval:
+            self._on_timer()
 
     def stop(self) -> None:
+        self._stopped = True
         self._timer.cancel()
+        self._heard.clear()
 
     def heard(self, info: NodeInfo) -> None:
+        if self._stopped:
+            return
         if info.uid not in self._heard:
-            # A new one need not wait an interval to know of us.
-            self._timer.start(random.uniform(0, min(ANSWER_WITHIN, self._interval)))
+            if len(self._heard) >= MOST_PEERS:
+                self._forget()
+                if len(self._heard) >= MOST_PEERS:
+                    return
+            if self._interval and not self._answers:
+                # A new one need not wait an interval to know of us.
+                self._answers = True
+                self._timer.start(random.uniform(0, min(ANSWER_WITHIN, self._interval)))
         self._heard[info.uid] = info, time.monotonic()
 
     def left(self, uid: str) -> None:
@@ -68,12 +98,13 @@ class Peers:
         return [info for info, _ in self._heard.values()]
 
     def _forget(self) -> None:
-        oldest = time.monotonic() - FORGOTTEN_AFTER * self._interval
+        oldest = time.monotonic() - FORGOTTEN_AFTER * (self._interval or USUAL_INTERVAL)
         for uid, (_, at) in list(self._heard.items()):
             if at < oldest:
                 del self._heard[uid]
 
     def _on_timer(self) -> None:
+        self._answers = False
         self._timer.start(self._interval)
         self._forget()
         self._tell()

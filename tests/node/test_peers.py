@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 from collections.abc import Callable
 
 import pytest
 
-from fanout import ControlMessage, MemoryEngine, Node, NodeInfo
+from fanout import ClosedError, ConnectReply, ControlMessage, MemoryEngine, Node, NodeInfo
 from fanout._expiry import Expiry
 from fanout.peers import Peers
 from tests.conformance.reference_engine import Bus, ReferenceEngine
 from tests.model.clock import ManualClock
+from tests.node.connections import Connection
 from tests.node.engines import eventually
 
 INFO = NodeInfo("u", "n", "1", 1, 2, 3, 4, 5.5)
@@ -95,3 +98,131 @@ async def test_rubbish_from_another_node_is_logged(
 def test_intervals_are_checked(what: str, value: float) -> None:
     with pytest.raises(ValueError, match=what):
         Node(**{what: value})   # type: ignore[arg-type]
+
+
+INFO_OF_ANOTHER = json.loads(INFO.to_params())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"uid": "somebody"}, {"uid": ["u"]}, {"uid": 7}, {"name": None}, {"version": {}},
+        {"num_clients": "1"}, {"num_users": 1.5}, {"num_channels": True},
+        {"num_subscriptions": None}, {"uptime": "long"}, {"uptime": True},
+    ],
+    ids=str,
+)
+async def test_an_info_that_no_node_has_told_is_not_kept(
+    change: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Node() as node:
+        params = json.dumps(INFO_OF_ANOTHER | change).encode()
+        node.on_control(ControlMessage("u", "node", params))
+        assert [info.uid for info in node.info()] == [node.uid]
+    assert "control message" in caplog.text
+
+
+async def test_nobody_speaks_for_this_node() -> None:
+    async with Node() as node:
+        params = json.dumps(INFO_OF_ANOTHER | {"uid": node.uid}).encode()
+        node.on_control(ControlMessage("other", "node", params))
+        assert [info.uid for info in node.info()] == [node.uid]
+
+
+@pytest.mark.parametrize("method", ["node", "disconnect", "unsubscribe", "shutdown"])
+async def test_deeply_nested_rubbish_is_logged(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Node() as node:
+        node.on_control(ControlMessage("other", method, b"[" * 200_000))
+    assert "other" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("disconnect", {"user": "u", "client": "", "code": "3000", "reason": "r"}),
+        ("disconnect", {"user": "u", "client": "", "code": 3000.5, "reason": "r"}),
+        ("disconnect", {"user": "u", "client": "", "code": 3000, "reason": 7}),
+        ("disconnect", {"user": "u", "client": "", "code": 3000, "reason": "\ud800"}),
+        ("disconnect", {"user": ["u"], "client": "", "code": 3000, "reason": "r"}),
+        ("disconnect", {"user": "", "client": "", "code": 3000, "reason": "r"}),
+        ("unsubscribe", {"channel": 7, "user": "u", "client": ""}),
+        ("unsubscribe", {"channel": "a", "user": 7, "client": ""}),
+        ("unsubscribe", {"channel": "a", "user": "", "client": ""}),
+    ],
+    ids=str,
+)
+async def test_an_order_that_no_node_has_given_is_refused_whole(
+    method: str, params: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Node() as node:
+        node.on_connect(lambda event: ConnectReply(user="u"))
+        node.on_subscribe(lambda client, event: None)
+        connection = await Connection.made(node, "a")
+        node.on_control(ControlMessage("other", method, json.dumps(params).encode()))
+        while node._background:
+            await asyncio.wait(list(node._background))
+        assert not connection.client.closed
+        assert connection.client.channels == ["a"]
+    assert "cannot be read" in caplog.text
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+async def test_a_node_that_tells_nothing_does_not_answer() -> None:
+    """Not once, and not without a pause."""
+    told: list[ControlMessage] = []
+    async with Node(info_interval=0) as node:
+        node.engine.publish_control = told.append  # type: ignore[method-assign,assignment]
+        node.on_control(ControlMessage("u", "node", INFO.to_params()))
+        await asyncio.sleep(0.01)   # whatever would be told comes sooner
+        assert told == []
+        assert node.info()[1:] == [INFO]
+
+
+async def test_a_node_that_ended_does_not_tell_of_itself_again() -> None:
+    clock = ManualClock()
+    expiry = Expiry(clock)
+    told: list[None] = []
+    peers = Peers(expiry, 3.0, lambda: told.append(None))
+    peers.start()
+    peers.stop()
+    peers.heard(INFO)
+    clock.now += 10
+    expiry.advance()
+    assert len(told) == 1
+    assert peers.all() == []
+
+
+def test_many_new_nodes_do_not_put_off_the_answer() -> None:
+    clock = ManualClock()
+    expiry = Expiry(clock)
+    told: list[None] = []
+    peers = Peers(expiry, 3.0, lambda: told.append(None))
+    for number in range(100):
+        peers.heard(dataclasses.replace(INFO, uid=str(number)))
+        clock.now += 0.01
+        expiry.advance()
+    assert 4 <= len(told) <= 50
+
+
+def test_no_more_nodes_are_remembered_than_there_can_be(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fanout.peers.MOST_PEERS", 5)
+    peers = Peers(Expiry(ManualClock()), 3.0, lambda: None)
+    for number in range(9):
+        peers.heard(dataclasses.replace(INFO, uid=str(number)))
+    assert len(peers.all()) == 5
+    peers.heard(dataclasses.replace(INFO, uid="0", name="renewed"))
+    assert peers.all()[0].name == "renewed"
+
+
+async def test_info_after_the_end() -> None:
+    node = Node()
+    with pytest.raises(ClosedError, match="not started"):
+        node.info()
+    async with node:
+        pass
+    with pytest.raises(ClosedError, match="closed"):
+        node.info()
