@@ -12,6 +12,7 @@ from fanout import (
     ChannelOptions,
     EngineUnavailableError,
     StreamPosition,
+    SubscribeReply,
     UnsupportedError,
 )
 from tests.server.conftest import OPEN
@@ -128,3 +129,19 @@ async def test_an_engine_that_cannot(
         assert "Traceback" not in caplog.text
         assert "rpc" not in caplog.text
         assert await peer.error(rpc={}) == (108, "not available")
+
+
+async def test_a_subscribe_whose_reply_cannot_be_made_subscribes_nobody(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else it would get messages without the position that they follow."""
+    async def subscribe(client: object, event: object) -> SubscribeReply:
+        return SubscribeReply(data=b"no JSON")
+
+    server.node.handlers.subscribe = subscribe
+    async with await server.client() as peer:
+        await peer.send({"id": 9, "subscribe": {"channel": "a"}})
+        assert (await peer.next())["error"]["code"] == 100
+        assert server.node.hub.num_subscribers("a") == 0
+        assert server.node.positions.get("a") is None
+    assert "no JSON" in caplog.text

@@ -270,7 +270,13 @@ class Session:
         result = await self.client.subscribe(SubscribeEvent(
             channel=request.channel, token=request.token, data=bytes(request.data),
             join_leave=request.join_leave, since=since))
-        self._reply(Reply(id=id, subscribe=_subscribe_result(result, since)))
+        try:
+            reply = _subscribe_result(result, since)
+        except Exception:
+            # It would get messages and not know which position they follow.
+            await self.client.unsubscribe(request.channel)
+            raise
+        self._reply(Reply(id=id, subscribe=reply))
         self.client.announce(request.channel)
 
     async def _unsubscribe(self, id: int, channel: str) -> None:
