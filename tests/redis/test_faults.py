@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -492,30 +493,32 @@ async def test_scripts_flushed_under_load_cost_no_message_and_no_order(
         told.append(events)
         nodes.append(engine)
     client = server.client()
-    stop = False
+    stop = threading.Event()
 
     def flush() -> None:
-        while not stop:
+        while not stop.is_set():
             client.script_flush()
 
     flusher = asyncio.create_task(asyncio.to_thread(flush))
     results: list[Any] = []
-    for number in range(1500):
-        for at, engine in enumerate(nodes):
-            options = None if number % 7 == 0 else KEPT
-            results.append(engine.publish_message("ch", message(f"{at}:{number}"), options))
-        if number % 3:
-            await asyncio.sleep(0)
-        if number % 100 == 99:
-            await asyncio.gather(*results)
-    stop = True
-    await flusher
+    try:
+        for number in range(3000):
+            for at, engine in enumerate(nodes):
+                options = None if number % 7 == 0 else KEPT
+                results.append(engine.publish_message("ch", message(f"{at}:{number}"), options))
+            if number % 3:
+                await asyncio.sleep(0)
+            if number % 100 == 99:
+                await asyncio.gather(*results)
+    finally:
+        stop.set()
+        await flusher
     await asyncio.gather(*results)
     for events in told:
-        await events.until(lambda events=events: len(events.messages) == 3000)
+        await events.until(lambda events=events: len(events.messages) == 6000)
         for at in range(2):
             of_one = [data for data in events.data if data.startswith(b"%d:" % at)]
-            assert of_one == [b"%d:%d" % (at, number) for number in range(1500)]
+            assert of_one == [b"%d:%d" % (at, number) for number in range(3000)]
 
 
 # ---- the end -------------------------------------------------------------------

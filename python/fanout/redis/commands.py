@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from fanout.errors import BackpressureError, ClosedError, EngineError
 from fanout.redis.dial import Dialer
@@ -22,12 +22,8 @@ _CHUNK = 1 << 20
 _CHECK_PAUSE = 0.01
 """Seconds between two looks for what is overdue, at least."""
 
-_NOT_DONE = (
-    "NOSCRIPT", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK",
-)
-"""Refusals of a command that was not begun, and can be sent again."""
-_ELSEWHERE = ("LOADING", "READONLY", "MASTERDOWN")
-"""Those of a server that should not have been connected to."""
+NO_PLACE = frozenset({"LOADING", "READONLY", "MASTERDOWN"})
+"""Refusals of a server that should not have been connected to."""
 
 
 class Command(NamedTuple):
@@ -36,13 +32,20 @@ class Command(NamedTuple):
     future: asyncio.Future[Any]
     convert: Callable[[Any], Any]
     """Makes the future's result of the reply."""
-    channel: str
-    """Commands of one channel are carried out in their order; ``""`` for no matter which."""
+    channel: str | bytes
+    """Commands of one channel are carried out in their order; bytes are a topic that
+    is no channel's, and ``""`` is for no matter which."""
     script: Script | None
+    """What it calls, with these keys and arguments."""
+    keys: bytes
     body: bytes
-    """As it is sent; what comes behind the script, if that is what it calls."""
+    """The arguments of the call, or else the whole command."""
     deadline: float
     """In loop time."""
+
+
+Sent: TypeAlias = Command | list[Command]
+"""What gets one reply: a command, or calls of one script, whose reply has one for each."""
 
 
 class CommandLink(Link):
@@ -51,12 +54,19 @@ class CommandLink(Link):
     Commands wait while there is no connection. One that was sent fails when
     the connection breaks, and is never sent again, for it may have been
     carried out; the others wait on until their time is over.
+
+    A command that the server refused to begin is sent again, but only when
+    all that is under way has its answer: nothing of its channel overtakes it.
     """
+
+    not_done = NO_PLACE
+    """Refusals of a command that was not begun, and can be sent again."""
 
     def __init__(self, dialer: Dialer, settings: LinkSettings) -> None:
         super().__init__(dialer, settings)
         self._unsent: deque[Command] = deque()
-        self._sent: deque[Command] = deque()
+        self._sent: deque[Sent] = deque()
+        self._num_pending = 0
         self._num_bytes = 0
         self._num_overdue = 0       # of those sent, the first: they have failed already
         self._sent_at: float | None = None
@@ -64,35 +74,38 @@ class CommandLink(Link):
         self._tick_deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._mixed = False         # the unsent ones are not in the order of their deadlines
-        self._refused: list[Command] | None = None
+        self._refused: list[Command] = []
+        self._refused_of: dict[str | bytes, list[Command]] = {}
         self._reconnect = False
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
         self._create_future = self._loop.create_future
 
     def execute(
-        self, body: bytes, convert: Callable[[Any], T], channel: str = "",
-        script: Script | None = None,
+        self, body: bytes, convert: Callable[[Any], T], channel: str | bytes = "",
+        script: Script | None = None, keys: bytes = b"",
     ) -> asyncio.Future[T]:
-        """Send a command with all others of this tick.
+        """Send a command, or call a script, with all others of this tick.
 
         The future's exception is :exc:`fanout.EngineUnavailableError` or
         :exc:`fanout.EngineError`; nobody need ask for it.
         """
-        unsent = self._unsent
         settings = self.settings
+        size = len(body) + len(keys)
         if (
-            len(unsent) + len(self._sent) >= settings.max_pending
-            or self._num_bytes + len(body) > settings.max_pending_bytes
+            self._num_pending >= settings.max_pending
+            or self._num_bytes + size > settings.max_pending_bytes
         ):
-            self._refuse_more(len(body))
+            self._refuse_more(size)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
             self._tick_deadline = self._loop.time() + settings.timeout
         future = self._create_future()
-        unsent.append(Command(future, convert, channel, script, body, self._tick_deadline))
-        self._num_bytes += len(body)
+        self._unsent.append(
+            Command(future, convert, channel, script, keys, body, self._tick_deadline))
+        self._num_pending += 1
+        self._num_bytes += size
         return future
 
     async def drain(self) -> None:
@@ -108,22 +121,20 @@ class CommandLink(Link):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for command in (*self._sent, *(self._refused or ()), *self._unsent):
-            self._fail(command, ClosedError("the engine is closed"))
+        for command in (*_each(self._sent), *self._refused, *self._unsent):
+            self._drop(command, ClosedError("the engine is closed"))
         self._sent.clear()
         self._unsent.clear()
-        self._refused = None
-        self._num_bytes = 0
+        self._refused.clear()
 
     # ---- sending -------------------------------------------------------
 
     def _refuse_more(self, size: int) -> None:
         settings = self.settings
-        num_commands = len(self._unsent) + len(self._sent)
         raise BackpressureError(
-            f"{num_commands} operations of {self._num_bytes} bytes wait for {self.dialer.label}; "
-            f"with {size} bytes more that is above the bound of {settings.max_pending} operations "
-            f"and {settings.max_pending_bytes} bytes")
+            f"{self._num_pending} operations of {self._num_bytes} bytes wait for "
+            f"{self.dialer.label}; with one more of {size} bytes that is above the bound of "
+            f"{settings.max_pending} operations and {settings.max_pending_bytes} bytes")
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -134,42 +145,55 @@ class CommandLink(Link):
         """Send what waits, as far as the transport takes it."""
         wire = self.wire
         # While some are to be sent again, those behind them must not overtake.
-        if wire is None or self._refused is not None:
+        if wire is None or self._refused:
             return
         unsent = self._unsent
         while unsent and not wire.paused and self.wire is wire:
             if not self._sent:
                 self._sent_at = self._loop.time()
             parts: list[bytes] = []
-            loaded: set[Script] = set()
+            calls: list[Command] = []
             size = 0
             num_commands = 0
             for command in unsent:
                 script = command.script
-                if script is not None:
-                    # With its source the first time in each write: the server may
-                    # have lost it, and what comes behind must not be refused then.
-                    if script in loaded:
-                        parts.append(script.by_digest)
-                    else:
-                        loaded.add(script)
-                        parts.append(script.by_source)
-                body = command.body
-                parts.append(body)
+                if calls and (
+                    script is None or script is not calls[0].script
+                    or len(calls) == script.most or not self.go_together(calls[0], command)
+                ):
+                    self._add_calls(parts, calls)
+                    calls = []
+                if script is None:
+                    parts.append(command.body)
+                    self._sent.append(command)
+                else:
+                    calls.append(command)
                 num_commands += 1
-                size += len(body)
+                size += len(command.body) + len(command.keys)
                 if size >= _CHUNK:
                     break
+            if calls:
+                self._add_calls(parts, calls)
             if num_commands == len(unsent):
-                self._sent.extend(unsent)
                 unsent.clear()
             else:
-                self._sent.extend(islice(unsent, num_commands))
                 for _ in range(num_commands):
                     unsent.popleft()
             wire.transport.write(b"".join(parts))
         if not unsent:
             self._mixed = False
+
+    def _add_calls(self, parts: list[bytes], calls: list[Command]) -> None:
+        script = calls[0].script
+        assert script is not None
+        parts.append(script.head(len(calls)))
+        parts += [call.keys for call in calls]
+        parts += [call.body for call in calls]
+        self._sent.append(calls)
+
+    def go_together(self, one: Command, other: Command) -> bool:
+        """Whether the server takes both in one call of their script."""
+        return True
 
     def send_ping(self) -> None:
         self.execute(PING, _nothing)
@@ -182,78 +206,90 @@ class CommandLink(Link):
         while (reply := gets()) is not False:
             if not sent:
                 raise ValueError("an answer to nothing that was asked")
-            command = sent.popleft()
-            future, convert, channel, _, body, _ = command
-            self._num_bytes -= len(body)
             if self._num_overdue:
                 self._num_overdue -= 1
-            if type(reply) is Refusal:
-                self._was_refused(command, str(reply))
-                continue
-            if self._refused is not None and channel:
-                self._overtaken(channel)
-            # Overdue, or nobody wants it any more.
-            if future.done():
-                continue
-            try:
-                future.set_result(convert(reply))
-            except Exception as error:
-                self._fail(command, EngineError(
-                    f"{self.dialer.label}: an answer that makes no sense: {error!r}"))
+            asked = sent.popleft()
+            if type(asked) is not list:
+                self._answer(asked, reply)  # type: ignore[arg-type]
+            elif type(reply) is list and len(reply) == len(asked):
+                for command, each in zip(asked, reply, strict=True):
+                    self._answer(command, each)
+            else:
+                for command in asked:
+                    self._answer(command, reply)
         if not sent:
             self._all_answered()
 
+    def _answer(self, command: Command, reply: Any) -> None:
+        future, convert, channel, _, keys, body, _ = command
+        self._num_pending -= 1
+        self._num_bytes -= len(body) + len(keys)
+        if type(reply) is Refusal:
+            self._was_refused(command, str(reply))
+            return
+        if self._refused_of and channel in self._refused_of:
+            self._overtook(channel)
+        # Overdue, or nobody wants it any more.
+        if future.done():
+            return
+        try:
+            future.set_result(convert(reply))
+        except Exception as error:
+            self._fail(command, EngineError(
+                f"{self.dialer.label}: an answer that makes no sense: {error!r}"))
+
     def _was_refused(self, command: Command, text: str) -> None:
         code = _code(text)
-        if code not in _NOT_DONE:
+        if code not in self.not_done:
             self._fail(command, EngineError(f"{self.dialer.label}: {text}"))
             return
-        if code in _ELSEWHERE:
+        if code in NO_PLACE:
             self._reconnect = True
             self.trouble = text
-        if self._refused is None:
-            self._refused = []
         self._refused.append(command)
-        self._num_bytes += len(command.body)
-        self.was_not_done(code, text)
+        if command.channel:
+            self._refused_of.setdefault(command.channel, []).append(command)
+        self._num_pending += 1
+        self._num_bytes += len(command.body) + len(command.keys)
+        self.was_not_done(command, code, text)
 
-    def was_not_done(self, code: str, text: str) -> None:
-        """A command was refused before it began; ``text`` is the server's."""
+    def was_not_done(self, command: Command, code: str, text: str) -> None:
+        """The server, in these words, refused a command before it began."""
 
-    def _overtaken(self, channel: str) -> None:
-        """A later command of ``channel`` was carried out, so those refused came too late."""
-        for command in self._refused or ():
-            if command.channel == channel and not command.future.done():
-                self._fail(command, EngineError(
-                    f"{self.dialer.label}: refused at first, and then a later operation of the "
-                    "channel was carried out, which this one may not follow"))
+    def _overtook(self, channel: str | bytes) -> None:
+        """A command of ``channel`` was carried out, so those refused before it come too late."""
+        for command in self._refused_of.pop(channel):
+            self._fail(command, EngineError(
+                f"{self.dialer.label}: refused at first, and then a later operation of the "
+                "channel was carried out, which this one may not follow"))
 
     def _all_answered(self) -> None:
         self._sent_at = None
-        if self._refused is not None:
-            # Nothing is under way, so the order is that of the calls again.
-            again, self._refused = self._refused, None
-            self.send_again(again)
+        if self._refused:
+            # Nothing is under way, so their order is that of the calls again.
+            again, self._refused = self._refused, []
+            self._refused_of = {}
+            self._put_back(again)
+        self.settled()
         if self._idle is not None:
             # Whoever waits looks again for himself.
             self._idle.set_result(None)
             self._idle = None
 
-    def send_again(self, commands: list[Command]) -> None:
-        """Carry out ``commands``, which were refused, and then those that wait."""
-        self.put_back(commands)
+    def settled(self) -> None:
+        """Nothing is under way; what was refused waits in front of all others."""
         if self._reconnect:
             self._reconnect = False
             self.break_off(ConnectionError(self.trouble))
-        else:
+        elif self._unsent:
             self._write()
 
-    def put_back(self, commands: Iterable[Command]) -> None:
+    def _put_back(self, commands: Iterable[Command]) -> None:
         """Have ``commands`` wait in front of all others."""
         alive = []
         for command in commands:
             if command.future.done():
-                self._num_bytes -= len(command.body)
+                self._drop(command, None)
             else:
                 alive.append(command)
         self._unsent.extendleft(reversed(alive))
@@ -271,19 +307,23 @@ class CommandLink(Link):
             # Asked for here, so that nobody is blamed for not asking.
             future.exception()
 
+    def _drop(self, command: Command, error: Exception | None) -> None:
+        """A command waits no more; it fails with ``error``, unless it is done."""
+        self._num_pending -= 1
+        self._num_bytes -= len(command.body) + len(command.keys)
+        if error is not None:
+            self._fail(command, error)
+
     def _arm(self) -> None:
         """Have the timer look when the oldest command's time is over."""
         if self._timer is not None or self._closed:
             return
-        oldest = min(
-            (commands[at].deadline
-             for commands, at in ((self._sent, self._num_overdue), (self._unsent, 0))
-             if at < len(commands)),
-            default=None,
-        )
-        if oldest is not None:
+        deadlines = [command.deadline for command in islice(self._unsent, 1)]
+        if self._num_overdue < len(self._sent):
+            deadlines.append(_due(self._sent[self._num_overdue]))
+        if deadlines:
             earliest = self._loop.time() + _CHECK_PAUSE
-            self._timer = self._loop.call_at(max(oldest, earliest), self._check)
+            self._timer = self._loop.call_at(max(min(deadlines), earliest), self._check)
 
     def _check(self) -> None:
         now = self._loop.time()
@@ -293,11 +333,13 @@ class CommandLink(Link):
         self._timer = None
         self.break_if_dead(now)
         timeout = self.settings.timeout
-        for command in islice(self._sent, self._num_overdue, None):
-            if command.deadline > now:
+        for asked in islice(self._sent, self._num_overdue, None):
+            for command in _each([asked]):
+                if command.deadline <= now:
+                    self.trouble = f"no answer within {timeout:g} s"
+                    self._fail(command, self.unavailable(maybe_done=True))
+            if _due(asked) > now:
                 break
-            self.trouble = f"no answer within {timeout:g} s"
-            self._fail(command, self.unavailable(maybe_done=True))
             self._num_overdue += 1
         if self._mixed:
             waiting = [command for command in self._unsent if not self._is_over(command, now)]
@@ -313,8 +355,7 @@ class CommandLink(Link):
         """Whether an unsent command's time is over; it then has failed."""
         if command.deadline > now:
             return False
-        self._num_bytes -= len(command.body)
-        self._fail(command, self.unavailable())
+        self._drop(command, self.unavailable())
         return True
 
     # ---- the connection ------------------------------------------------
@@ -326,15 +367,11 @@ class CommandLink(Link):
         self._write()
 
     def went_down(self, error: Exception) -> None:
-        refused, self._refused = self._refused, None
-        for command in self._sent:
-            self._num_bytes -= len(command.body)
-            self._fail(command, self.unavailable(maybe_done=True))
+        for command in _each(self._sent):
+            self._drop(command, self.unavailable(maybe_done=True))
         self._sent.clear()
         self._num_overdue = 0
         self._reconnect = False
-        if refused is not None:
-            self.put_back(refused)
         self._all_answered()
 
     @property
@@ -342,12 +379,24 @@ class CommandLink(Link):
         return self._sent_at
 
 
+def _each(sent: Iterable[Sent]) -> Iterator[Command]:
+    for asked in sent:
+        if isinstance(asked, list):
+            yield from asked
+        else:
+            yield asked
+
+
+def _due(asked: Sent) -> float:
+    """The earliest time at which one of these fails; 0 when none can any more."""
+    return min((each.deadline for each in _each([asked]) if not each.future.done()), default=0.0)
+
+
 def _code(text: str) -> str:
     """The first word of a refusal; an old server has it inside a script's error."""
-    if text.startswith("ERR Error running script"):
-        for code in _NOT_DONE:
-            if f": -{code} " in text:
-                return code
+    for code in NO_PLACE:
+        if f" -{code} " in text:
+            return code
     return text.partition(" ")[0]
 
 

@@ -213,13 +213,13 @@ class RedisEngine:
         servers = self._started()
         check_control(message)
         command = pack(servers.publish_verb, self._names.control, encode_control(message))
-        return servers.for_all.execute(command, _nothing, "\0control")
+        return servers.for_all.execute(command, _nothing, self._names.control)
 
     def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
         servers = self._started()
         check_admin(message)
         command = pack(servers.publish_verb, self._names.admin, encode_admin(message))
-        return servers.for_all.execute(command, _nothing, "\0admin")
+        return servers.for_all.execute(command, _nothing, self._names.admin)
 
     # ---- subscriptions -------------------------------------------------
 

@@ -50,23 +50,24 @@ class History:
         """Store a message and deliver it; gives its position."""
         known = self._settings.get(id(options))
         settings = known[1] if known is not None else self._learn(options)
-        body = b"%b%b$12\r\n%b\r\n$%d\r\n%b\r\n" % (
-            route.history_topic, settings, self._new_epoch(), len(payload), payload)
-        return route.commands.execute(body, _position, channel, self._scripts.publish)
+        arguments = b"%b%b$12\r\n%b\r\n$%d\r\n%b\r\n" % (
+            route.topic_word, settings, self._new_epoch(), len(payload), payload)
+        return route.commands.execute(
+            arguments, _position, channel, self._scripts.publish, route.history)
 
     def newest(self, route: Route, channel: str, limit: int) -> asyncio.Future[list[Message]]:
         """The newest messages, newest first; 0 for all. Changes nothing."""
-        body = route.history + words(
+        arguments = words(
             b"", b"", b"", b"", b"%d" % (min(limit, _MOST_MESSAGES) or -1), b"1")
         return route.commands.execute(
-            body, partial(_newest, channel), channel, self._scripts.read)
+            arguments, partial(_newest, channel), channel, self._scripts.read, route.history)
 
     def page(
         self, route: Route, channel: str, since: StreamPosition | None, limit: int | None,
         reverse: bool,
     ) -> asyncio.Future[HistoryPage]:
         """As :meth:`fanout.Engine.history_stream`; ``UnicodeEncodeError`` for an odd epoch."""
-        body = route.history + words(
+        arguments = words(
             self._new_epoch(),
             b"%d" % self._meta_lifetime,
             b"" if since is None else b"%d" % since.offset,
@@ -75,7 +76,8 @@ class History:
             b"1" if reverse else b"",
         )
         return route.commands.execute(
-            body, partial(_page, channel, since, reverse), channel, self._scripts.read)
+            arguments, partial(_page, channel, since, reverse), channel, self._scripts.read,
+            route.history)
 
     def remove(self, route: Route, channel: str) -> asyncio.Future[None]:
         """Forget the messages; the meta data stays."""

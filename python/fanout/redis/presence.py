@@ -24,12 +24,13 @@ class Presence:
     async def add(self, route: Route, channel: str, conn_id: str, info: ClientInfo) -> None:
         user = info.user.encode()
         value = b"%d:%b%b" % (len(user), user, encode_info(info))
-        body = route.presence + words(conn_id.encode(), user, value, b"%d" % self._lifetime)
-        await route.commands.execute(body, _as_it_is, channel, self._scripts.add)
+        arguments = words(conn_id.encode(), user, value, b"%d" % self._lifetime)
+        await route.commands.execute(
+            arguments, _as_it_is, channel, self._scripts.add, route.presence)
 
     async def remove(self, route: Route, channel: str, conn_id: str) -> None:
-        body = route.presence + words(conn_id.encode())
-        await route.commands.execute(body, _as_it_is, channel, self._scripts.remove)
+        await route.commands.execute(
+            words(conn_id.encode()), _as_it_is, channel, self._scripts.remove, route.presence)
 
     async def entries(self, route: Route, channel: str) -> dict[str, ClientInfo]:
         reply = await self._ask(route, channel, self._scripts.entries)
@@ -46,7 +47,8 @@ class Presence:
         reply = None
         # Nothing is returned while more has ended than one step removes.
         while reply is None:
-            reply = await route.commands.execute(route.presence, _as_it_is, channel, script)
+            reply = await route.commands.execute(
+                b"", _as_it_is, channel, script, route.presence)
         return reply
 
 

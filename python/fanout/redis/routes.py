@@ -22,8 +22,8 @@ class Route(NamedTuple):
     """The command that publishes, up to the payload."""
     history: bytes
     """The keys of the history's scripts."""
-    history_topic: bytes
-    """These and the topic."""
+    topic_word: bytes
+    """The topic as an argument."""
     messages: bytes
     """The key that has the messages."""
     presence: bytes
@@ -36,10 +36,11 @@ def make_route(
 ) -> Route:
     """The route of ``channel`` over these links; ``publish`` is the verb for its topic."""
     topic = names.topic(channel)
+    topic_word = words(topic)
     messages = names.key(messages_kind, channel)
     history = words(names.key(b"meta", channel), messages)
     presence = words(*[
         names.key(b"presence." + part, channel) for part in (b"data", b"expire", b"users")])
     return Route(
-        commands, subscriptions, topic, b"*3\r\n" + words(publish, topic), history,
-        history + words(topic), messages, presence)
+        commands, subscriptions, topic, b"*3\r\n" + words(publish) + topic_word, history,
+        topic_word, messages, presence)

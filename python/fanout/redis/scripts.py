@@ -13,71 +13,79 @@ from fanout.redis.script import Script
 
 __all__ = ["HistoryScripts", "PresenceScripts"]
 
-# KEYS: meta, messages. ARGV: topic, size, lifetime of the messages, of the meta
+_MOST_PUBLISHED = 64
+"""In one step: as long as the server does nothing else, half a millisecond or so."""
+
+# Keys: meta, messages. Arguments: topic, size, lifetime of the messages, of the meta
 # data from now on, by how much that is longer, "1" to drop when inactive, a new
 # epoch, message.
 _PUBLISH = """
-local meta = redis.call('HMGET', KEYS[1], 'e', 'l')
-if ARGV[6] == '1' and redis.call('EXISTS', KEYS[2]) == 0
-and redis.call('PUBSUB', '{numsub}', ARGV[1])[2] == 0 then
-redis.call('{publish}', ARGV[1], ARGV[8])
+local meta, messages = KEYS[k + 1], KEYS[k + 2]
+local topic, message = ARGV[a + 1], ARGV[a + 8]
+local known = redis.call('HMGET', meta, 'e', 'l')
+if ARGV[a + 6] == '1' and redis.call('EXISTS', messages) == 0
+and redis.call('PUBSUB', '{numsub}', topic)[2] == 0 then
+redis.call('{publish}', topic, message)
 return {{0, ''}}
 end
-local epoch, top = meta[1], 1
+local epoch, top = known[1], 1
 if epoch then
-top = redis.call('HINCRBY', KEYS[1], 's', 1)
-if meta[2] ~= ARGV[5] then redis.call('HSET', KEYS[1], 'l', ARGV[5]) end
+top = redis.call('HINCRBY', meta, 's', 1)
+if known[2] ~= ARGV[a + 5] then redis.call('HSET', meta, 'l', ARGV[a + 5]) end
 else
-epoch = ARGV[7]
-redis.call('HSET', KEYS[1], 'e', epoch, 's', 1, 'l', ARGV[5])
-redis.call('DEL', KEYS[2])
+epoch = ARGV[a + 7]
+redis.call('HSET', meta, 'e', epoch, 's', 1, 'l', ARGV[a + 5])
+redis.call('DEL', messages)
 end
 local offset = string.format('%.0f', top)
 {append}
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('{publish}', ARGV[1], '{stored}' .. offset .. ':' .. epoch .. ':' .. ARGV[8])
+redis.call('PEXPIRE', messages, ARGV[a + 3])
+redis.call('PEXPIRE', meta, ARGV[a + 4])
+redis.call('{publish}', topic, '{stored}' .. offset .. ':' .. epoch .. ':' .. message)
 return {{top, epoch}}
 """
 
-_APPEND_TO_STREAM = "redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[2], offset .. '-0', 'd', ARGV[8])"
+_APPEND_TO_STREAM = (
+    "redis.call('XADD', messages, 'MAXLEN', ARGV[a + 2], offset .. '-0', 'd', message)")
 _APPEND_TO_LIST = """
-redis.call('RPUSH', KEYS[2], ARGV[8])
-redis.call('LTRIM', KEYS[2], '-' .. ARGV[2], -1)
+redis.call('RPUSH', messages, message)
+redis.call('LTRIM', messages, '-' .. ARGV[a + 2], -1)
 """
 
-# KEYS: meta, messages. ARGV: a new epoch, or "" to create and renew nothing; the
+# Keys: meta, messages. Arguments: a new epoch, or "" to create and renew nothing; the
 # lifetime of new meta data; offset and epoch to start behind, "" for none; how
 # many at most, -1 for all; "1" to take the newest of those before the offset.
 # Gives the epoch, the newest offset, the oldest that is kept, the first offset
 # that is returned, and the messages in the order of their offsets.
 _READ = """
-local meta = redis.call('HMGET', KEYS[1], 'e', 's', 'l')
-local epoch = meta[1]
+local meta, messages = KEYS[k + 1], KEYS[k + 2]
+local fresh, reverse = ARGV[a + 1], ARGV[a + 6] == '1'
+local known = redis.call('HMGET', meta, 'e', 's', 'l')
+local epoch = known[1]
 if not epoch then
-if ARGV[1] ~= '' then
-redis.call('HSET', KEYS[1], 'e', ARGV[1], 's', 0, 'l', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('DEL', KEYS[2])
+if fresh ~= '' then
+redis.call('HSET', meta, 'e', fresh, 's', 0, 'l', ARGV[a + 2])
+redis.call('PEXPIRE', meta, ARGV[a + 2])
+redis.call('DEL', messages)
 end
-return {{ARGV[1], 0, 1, 1, {{}}}}
+return {{fresh, 0, 1, 1, {{}}}}
 end
-local top = tonumber(meta[2])
-local count = redis.call('{length}', KEYS[2])
+local top = tonumber(known[2])
+local count = redis.call('{length}', messages)
 local oldest = top - count + 1
-if count == 0 and ARGV[1] ~= '' and redis.call('PTTL', KEYS[1]) < tonumber(meta[3]) then
-redis.call('PEXPIRE', KEYS[1], meta[3])
+if count == 0 and fresh ~= '' and redis.call('PTTL', meta) < tonumber(known[3]) then
+redis.call('PEXPIRE', meta, known[3])
 end
 local low, high = oldest, top + 1
-if ARGV[3] ~= '' then
-local since = tonumber(ARGV[3])
-if since > top or (ARGV[4] ~= '' and ARGV[4] ~= epoch) then low = high
-elseif ARGV[6] == '1' then high = math.max(since, oldest)
+if ARGV[a + 3] ~= '' then
+local since = tonumber(ARGV[a + 3])
+if since > top or (ARGV[a + 4] ~= '' and ARGV[a + 4] ~= epoch) then low = high
+elseif reverse then high = math.max(since, oldest)
 else low = math.max(since + 1, oldest) end
 end
-local limit = tonumber(ARGV[5])
+local limit = tonumber(ARGV[a + 5])
 if limit >= 0 and high - low > limit then
-if ARGV[6] == '1' then low = high - limit else high = low + limit end
+if reverse then low = high - limit else high = low + limit end
 end
 local found = {{}}
 if high > low then found = {range} end
@@ -85,10 +93,10 @@ return {{epoch, top, oldest, low, found}}
 """
 
 _STREAM_RANGE = (
-    "redis.call('XRANGE', KEYS[2], string.format('%.0f-0', low), "
+    "redis.call('XRANGE', messages, string.format('%.0f-0', low), "
     "string.format('%.0f-0', high - 1))"
 )
-_LIST_RANGE = "redis.call('LRANGE', KEYS[2], low - oldest, high - oldest - 1)"
+_LIST_RANGE = "redis.call('LRANGE', messages, low - oldest, high - oldest - 1)"
 
 
 class HistoryScripts:
@@ -106,71 +114,75 @@ class HistoryScripts:
                 append=_APPEND_TO_LIST if lists else _APPEND_TO_STREAM,
                 stored=STORED,
             ),
-            2, 8)
+            2, 8, most=_MOST_PUBLISHED)
         self.read = Script(
             _READ.format(
                 length="LLEN" if lists else "XLEN",
                 range=_LIST_RANGE if lists else _STREAM_RANGE,
             ),
-            2, 6)
+            2, 6, most=1)
         self.messages = b"list" if lists else b"stream"
         """The kind of key that has the messages."""
 
 
-# KEYS: data, expire, users. Presence is a hash of who is on a channel, the user's
-# name in front with its length before that; a sorted set of when each ends; and
-# a hash of how many connections each user has. What has ended is removed by
-# whatever comes next, so much at a time.
+_MOST_CHANGED = 64
+"""Presence entries in one step."""
+
+# Presence is a hash of who is on a channel, the user's name in front with its
+# length before that; a sorted set of when each ends; and a hash of how many
+# connections each user has: the keys data, ends, users. What has ended is removed
+# by whatever comes next, so much at a time.
 _PRESENCE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function user_of(value)
 local size, at = string.match(value, '^(%d+):()')
 return string.sub(value, at, at + size - 1)
 end
-local function leave(user)
-if redis.call('HINCRBY', KEYS[3], user, -1) < 1 then redis.call('HDEL', KEYS[3], user) end
+local function leave(users, user)
+if redis.call('HINCRBY', users, user, -1) < 1 then redis.call('HDEL', users, user) end
 end
-local function remove(conn)
-local value = redis.call('HGET', KEYS[1], conn)
-redis.call('ZREM', KEYS[2], conn)
+local function remove(data, ends, users, conn)
+local value = redis.call('HGET', data, conn)
+redis.call('ZREM', ends, conn)
 if value then
-redis.call('HDEL', KEYS[1], conn)
-leave(user_of(value))
+redis.call('HDEL', data, conn)
+leave(users, user_of(value))
 end
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function purge(most)
-local ended = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, most)
-for _, conn in ipairs(ended) do remove(conn) end
+local function purge(data, ends, users, most)
+local ended = redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, most)
+for _, conn in ipairs(ended) do remove(data, ends, users, conn) end
 return #ended < most
 end
 """
 
-# ARGV: connection, user, value, lifetime.
-_ADD = _PRESENCE + """
-purge(100)
-local old = redis.call('HGET', KEYS[1], ARGV[1])
+_KEYS = "local data, ends, users = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]\n"
+
+# Arguments: connection, user, value, lifetime.
+_ADD = _KEYS + """
+purge(data, ends, users, 100)
+local conn, user, lifetime = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 4])
+local old = redis.call('HGET', data, conn)
 local before = old and user_of(old)
-if before ~= ARGV[2] then
-if before then leave(before) end
-redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
+if before ~= user then
+if before then leave(users, before) end
+redis.call('HINCRBY', users, user, 1)
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[1])
-for at = 1, 3 do
-if redis.call('PTTL', KEYS[at]) < tonumber(ARGV[4]) then
-redis.call('PEXPIRE', KEYS[at], ARGV[4])
-end
+redis.call('HSET', data, conn, ARGV[a + 3])
+redis.call('ZADD', ends, now + lifetime, conn)
+for at = k + 1, k + 3 do
+if redis.call('PTTL', KEYS[at]) < lifetime then redis.call('PEXPIRE', KEYS[at], lifetime) end
 end
 """
 
-# ARGV: connection.
-_REMOVE = _PRESENCE + "remove(ARGV[1])"
+# Arguments: connection.
+_REMOVE = _KEYS + "remove(data, ends, users, ARGV[a + 1])"
 
 # Nothing when more has ended than one step removes: ask again.
-_ENTRIES = _PRESENCE + "if purge(1000) then return redis.call('HGETALL', KEYS[1]) end"
-_STATS = _PRESENCE + """
-if purge(1000) then return {redis.call('HLEN', KEYS[1]), redis.call('HLEN', KEYS[3])} end
+_ENTRIES = _KEYS + "return purge(data, ends, users, 1000) and redis.call('HGETALL', data)"
+_STATS = _KEYS + """
+return purge(data, ends, users, 1000) and {redis.call('HLEN', data), redis.call('HLEN', users)}
 """
 
 
@@ -178,7 +190,7 @@ class PresenceScripts:
     """The scripts of presence; each has three keys."""
 
     def __init__(self) -> None:
-        self.add = Script(_ADD, 3, 4)
-        self.remove = Script(_REMOVE, 3, 1)
-        self.entries = Script(_ENTRIES, 3, 0)
-        self.stats = Script(_STATS, 3, 0)
+        self.add = Script(_ADD, 3, 4, most=_MOST_CHANGED, prelude=_PRESENCE)
+        self.remove = Script(_REMOVE, 3, 1, most=_MOST_CHANGED, prelude=_PRESENCE)
+        self.entries = Script(_ENTRIES, 3, 0, most=1, prelude=_PRESENCE)
+        self.stats = Script(_STATS, 3, 0, most=1, prelude=_PRESENCE)
