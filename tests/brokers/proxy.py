@@ -115,7 +115,8 @@ class _Machine:
         future: Future[T] = Future()
         self._calls.append((function, future))
         # Where one more does not fit, enough wake-ups are on their way.
-        with contextlib.suppress(BlockingIOError):
+        # The thread may also have done it already, and ended.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
             self._wake_writer.send(b"\0")
         return future.result(_CALL_S)
 
