@@ -196,7 +196,7 @@ def _checked(answer: Msg) -> dict[str, Any]:
 def _read(answer: Msg) -> RawMessage:
     if status(answer):
         _refuse(answer)
-    headers = answer.headers or {}
+    headers: Any = answer.headers
     return RawMessage(
-        headers["Nats-Subject"], int(headers["Nats-Sequence"]),
-        parse_time(headers["Nats-Time-Stamp"]), answer.data)
+        headers.get("Nats-Subject"), int(headers.get("Nats-Sequence")),
+        parse_time(headers.get("Nats-Time-Stamp")), answer.data)

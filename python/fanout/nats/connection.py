@@ -12,6 +12,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error
 
 from fanout.nats.address import Login, Server
+from fanout.nats.headers import Headers
 from fanout.nats.sink import ChannelSink, Sink
 from fanout.nats.transport import LinkTransport
 
@@ -21,6 +22,12 @@ MOST_UNWRITTEN = 1 << 20
 """Bytes that are handed to nats-py before the transport has taken those before them."""
 _NEVER = 1 << 30
 _CLOSING_S = 1.0
+
+
+class _Client(Client):
+    async def _process_headers(self, headers: bytes) -> Any:
+        # Were it not called any more, there would be a dictionary, which does too.
+        return Headers(headers) if headers else None
 
 
 class Connection:
@@ -40,7 +47,7 @@ class Connection:
         self.server = server
         self._login = login
         self._refusals = refusals
-        self._client = Client()
+        self._client = _Client()
         self._transport = LinkTransport(needs_tls=server.needs_tls)
         # The one thing here that nats-py does not document; without it a connection
         # whose server has stopped reading could not be closed.

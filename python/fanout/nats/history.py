@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from fanout.errors import FanoutError
@@ -221,6 +222,15 @@ class History:
         """A page of the stream, which exists from now on."""
 
         async def work(until: float) -> HistoryPage:
+            if (limit == 0 and since is None) or (since is not None and since.epoch):
+                # Mostly somebody wants to know whether anything is missing, and nothing is.
+                newest = await self._newest(channel, until)
+                if newest is not None and exists(newest, self._clock.now()):
+                    top = StreamPosition(newest.record.offset, newest.record.epoch)
+                    if (since is None or (since == top and not reverse)) and (
+                        newest.is_message or not self._is_fading(newest)
+                    ):
+                        return HistoryPage([], top, True)
             stored = await self._all(channel, until)
             newest = stored[-1] if stored else None
             now = self._clock.now()
@@ -232,7 +242,7 @@ class History:
                 found = kept(stored, now)
             elif newest.is_message:
                 self._due(channel, now)
-            elif newest.ends - now < newest.record.meta_lifetime / 2:
+            elif self._is_fading(newest):
                 # Somebody still wants to know where the stream is.
                 meta_lifetime = newest.record.meta_lifetime
                 newest = await self._write_state(
@@ -244,13 +254,18 @@ class History:
 
         return await self._again(self._until_no_conflict(work), until, changes=False)
 
+    def _is_fading(self, state: Stored) -> bool:
+        """Less than half of a stream's life without messages is left."""
+        return state.ends - self._clock.now() < state.record.meta_lifetime / 2
+
     # ---- one record ----------------------------------------------------
 
     def _stored(self, channel: str, stored: Stored, newest: Stored | None) -> StreamPosition:
         if newest is not None:
             if len(self._tops) >= MOST_TOPS and channel not in self._tops:
                 del self._tops[next(iter(self._tops))]
-            self._tops[channel] = newest
+            # Without the message, of which there may be a lot.
+            self._tops[channel] = replace(newest, data=b"")
             self._due(channel, newest.alive_until)
         return StreamPosition(stored.record.offset, stored.record.epoch)
 

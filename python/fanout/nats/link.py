@@ -85,6 +85,7 @@ class Link:
         self._sent_at: float | None = None      # when the oldest unanswered mark was sent
         self._mark_arrived: asyncio.Event = asyncio.Event()
         self._is_lost = False
+        self._refusal: EngineError | None = None
 
     # ---- life ----------------------------------------------------------
 
@@ -144,11 +145,6 @@ class Link:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
 
-    def fail(self, error: Exception) -> None:
-        """Give up the connection that there is."""
-        if self._connection is not None:
-            self._connection.fail(error)
-
     # ---- connecting ----------------------------------------------------
 
     async def _connect(self, timeout: float) -> Connection:  # noqa: ASYNC109
@@ -178,6 +174,10 @@ class Link:
         while self._answered < mark:
             self._mark_arrived.clear()
             await self._mark_arrived.wait()
+        if self._refusal is not None:
+            # Without what the engine itself listens to it would be deaf.
+            error, self._refusal = self._refusal, None
+            raise error
         for sink in done:
             sink.answered()
         self.up = True
@@ -201,7 +201,7 @@ class Link:
             try:
                 connection = await self._connect(self._pipe.timeout)
                 await self._while_alive(connection, self._establish(connection))
-            except ConnectionError as error:
+            except (ConnectionError, EngineError) as error:
                 self._pipe.trouble = f"not connected: {error}"
                 if connection is not None:
                     self._forget(connection)
@@ -315,10 +315,16 @@ class Link:
         if batch:
             self._pipe.answered(batch)
 
-    def _refused(self, error: Exception) -> None:
-        log.error("%s refused an operation: %s", self.label, error)
-        self._pipe.refused(EngineError(
-            f"{self.label} refused an operation of the same tick: {error}"))
+    def _refused(self, trouble: Exception) -> None:
+        """The server does not allow something, and says so before it answers what follows."""
+        log.error("%s: %s", self.label, trouble)
+        error = EngineError(f"{self.label}: {trouble}")
+        # nats-py has made small letters of it.
+        text = str(trouble)
+        if "subscription" not in text:
+            self._pipe.refused(text, error)
+        elif not self._subscriptions.refused(text, error):
+            self._refusal = error
 
     # ---- whether the server answers ------------------------------------
 

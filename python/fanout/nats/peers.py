@@ -37,13 +37,15 @@ CHUNK = 200_000     # bytes of channel names in one answer
 class _Survey(Outcome[None]):
     """A question to all nodes, and what they have answered."""
 
-    __slots__ = ("answered", "batch_sent", "channels", "heard")
+    __slots__ = ("answered", "batch_sent", "channels", "expected", "heard")
 
     def __init__(self, batch_sent: Callable[[], bool]) -> None:
         super().__init__()
         self.batch_sent = batch_sent
         self.heard = False
         """The question came back: what other nodes said before it has come as well."""
+        self.expected: set[str] = set()
+        """Those that were known then. Who came later was not asked."""
         self.answered: set[str] = set()
         self.channels: set[str] = set()
 
@@ -84,13 +86,16 @@ class Peers:
 
     async def settled(self) -> None:
         """Wait until the nodes that were there before are known, or it takes too long."""
+        greeted = self._greeted
         try:
             async with asyncio.timeout(min(GREETING, self._pipe.timeout)):
-                await self._greeted
+                await greeted
         except TimeoutError:
             log.warning("no other node answers, though there are some")
+            greeted.succeed(None)
 
     def link_up(self) -> None:
+        self._greeted = Outcome()
         task = asyncio.ensure_future(self._greet())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -113,6 +118,7 @@ class Peers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _greet(self) -> None:
+        greeted = self._greeted
         # In this order, so that of two who come at once one at least hears the
         # other, and answers: not subscribed to newcomers yet, this node does
         # not answer itself, and the server says so when nobody does.
@@ -131,7 +137,7 @@ class Peers:
             return
         finally:
             self._requests.forget(token)
-        self._greeted.succeed(None)
+        greeted.succeed(None)
 
     def _rest(self) -> None:
         if not self._closed:
@@ -197,6 +203,7 @@ class Peers:
         """
         until = self._loop.time() + self._pipe.timeout
         while True:
+            await self.settled()
             self._num_surveys += 1
             number = str(self._num_surveys)
             batch = self._pipe.post(self._subjects.nodes, json.dumps({
@@ -212,10 +219,10 @@ class Peers:
             except TimeoutError:
                 if not survey.heard:
                     raise self._pipe.unavailable() from None
-                silent = [uid for uid in self._known if uid not in survey.answered]
+                silent = survey.expected - survey.answered
                 log.warning("%d nodes do not say which channels they want", len(silent))
                 for uid in silent:
-                    self._known.pop(uid)
+                    self._known.pop(uid, None)
             finally:
                 del self._surveys[number]
             return list(survey.channels)
@@ -225,6 +232,7 @@ class Peers:
             survey = self._surveys.get(number)
             if survey is not None:
                 survey.heard = True
+                survey.expected = set(self._known)
                 survey.channels.update(self._wanted(pattern))
                 self._look(survey)
             return
@@ -257,5 +265,6 @@ class Peers:
             self._look(survey)
 
     def _look(self, survey: _Survey) -> None:
-        if survey.heard and self._known.keys() <= survey.answered:
+        missing = survey.expected - survey.answered
+        if survey.heard and missing.isdisjoint(self._known):
             survey.succeed(None)

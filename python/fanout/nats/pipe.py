@@ -209,10 +209,13 @@ class Pipe:
                     operation.answered()
             batch.succeed(None)
 
-    def refused(self, error: Exception) -> None:
-        """The server refused something of what was sent."""
+    def refused(self, text: str, error: Exception) -> None:
+        """The server refused a message of what was sent, and ``text`` is what it said."""
         self.trouble = str(error)
-        for batch in self._sent:
+        found = [batch for batch in self._sent if any(
+            isinstance(operation, Post) and f'"{operation.subject.lower()}"' in text
+            for operation in batch.operations)]
+        for batch in found or self._sent:
             batch.fail(error)
 
     def broke(self, trouble: str) -> None:

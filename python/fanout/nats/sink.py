@@ -56,13 +56,15 @@ class ChannelSink:
         What is published from now on arrives.
     outcome
         Of the call that subscribed: succeeds when it is established.
+    refused
+        The server does not allow it.
     connection, subscription
         Where it was subscribed last, if it was not unsubscribed since.
     """
 
     __slots__ = (
-        "_take", "channel", "connection", "deadline", "established", "outcome", "subject",
-        "subscription", "wanted", "wildcard",
+        "_take", "channel", "connection", "deadline", "established", "outcome", "refused",
+        "subject", "subscription", "wanted", "wildcard",
     )
     queue = ""
 
@@ -77,6 +79,7 @@ class ChannelSink:
         self._take = take
         self.wanted = True
         self.established = False
+        self.refused = False
         self.outcome: Outcome[None] = Outcome()
         self.connection: Connection | None = None
         self.subscription: Subscription | None = None
@@ -93,6 +96,6 @@ class ChannelSink:
 
     def answered(self) -> None:
         """The server got what was last sent about it."""
-        if self.wanted and self.connection is not None:
+        if self.wanted and self.connection is not None and not self.refused:
             self.established = True
             self.outcome.succeed(None)

@@ -75,6 +75,7 @@ class Subscriptions:
         lost: list[str] = []
         for sink in self._sinks.values():
             sink.connection = None
+            sink.refused = False
             if sink.established:
                 sink.established = False
                 self._lost.add(sink)
@@ -88,9 +89,19 @@ class Subscriptions:
 
     def restored(self) -> list[str]:
         """Those that were lost are subscribed again: which of them are wanted still."""
-        restored = [sink.channel for sink in self._lost]
-        self._lost.clear()
-        return restored
+        restored = [sink for sink in self._lost if sink.established]
+        self._lost.difference_update(restored)
+        return [sink.channel for sink in restored]
+
+    def refused(self, text: str, error: Exception) -> bool:
+        """The server refused a subscription, and ``text`` is what it said; whether one is in it."""
+        refused = [sink for sink in self._sinks.values() if f'"{sink.subject.lower()}"' in text]
+        for sink in refused:
+            sink.refused = True
+            if not sink.outcome.settled:
+                sink.outcome.fail(error)
+                self._drop(sink)
+        return bool(refused)
 
     # ---- the time limit ------------------------------------------------
 
