@@ -79,8 +79,8 @@ OWN = "fanout"
 class Plan:
     channels: tuple[int, ...] = (1, 100, 10_000)
     batches: tuple[int, ...] = (1, 10, 100)
-    rounds: int = 11
-    seconds: float = 0.08
+    rounds: int = 17
+    seconds: float = 0.04
     """Of one run."""
     server: LocalPlan = field(default_factory=LocalPlan)
     groups: tuple[str, ...] = tuple(GROUPS)

@@ -37,7 +37,7 @@ ARRIVAL_TIMEOUT = 20.0
 """Seconds until the last message of a run must have come back."""
 PROBES, PROBE_TIMEOUT = 50, 0.2
 """Messages published to see whether one comes back, and seconds for each."""
-WARM_UP = 0.15
+WARM_UP = 0.25
 """Of a run's time: run before it, for others had the core."""
 
 
