@@ -237,20 +237,24 @@ def judge(cells: list[dict[str, Any]], local_cells: list[dict[str, Any]]) -> lis
         goals.append({"text": text, "value": value, "limit": limit, "unit": "times",
                       "at_most": at_most, "met": met})
 
+    batches = sorted({cell["batch"] for cell in cells})
     for group_name, group in GROUPS.items():
         for name, limit in group.goals:
-            found = [
-                (row["ratio"], cell)
-                for cell in cells
+            for batch in batches:
                 # A batch of one leaves nothing to be better at than one by one.
-                if cell["group"] == group_name and not (name == AWAITED and cell["batch"] == 1)
-                and (row := cell["contenders"].get(name)) and row["ratio"] is not None
-            ]
-            if found:
-                ratio, cell = min(found, key=lambda pair: pair[0])
-                add(f"{group.title}: throughput over that of {group.find(name).label}, in the "
-                    f"worst of {len(found)} cells ({channels_of(cell['channels'])}, "
-                    f"{cell['batch']} per tick)", ratio, limit, False)
+                if name == AWAITED and batch == 1:
+                    continue
+                found = [
+                    (row["ratio"], cell["channels"])
+                    for cell in cells
+                    if (cell["group"], cell["batch"]) == (group_name, batch)
+                    and (row := cell["contenders"].get(name)) and row["ratio"] is not None
+                ]
+                if found:
+                    ratio, channels = min(found)
+                    add(f"{group.title}: throughput over that of {group.find(name).label}: "
+                        f"{batch} per tick, at the worst number of channels ({channels:,})",
+                        ratio, limit, False)
     for cell in local_cells:
         row = cell["engines"].get("valkey")
         if row is not None and row["cpu_ratio"] is not None:
