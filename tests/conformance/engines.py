@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import pytest
 
 from fanout import Engine, MemoryEngine, NatsEngine, RedisEngine
+from tests.brokers.cluster import Cluster
 from tests.brokers.nats import NatsServer
 from tests.brokers.valkey import ValkeyServer, redis_binary, valkey_binary
 from tests.conformance.reference_engine import Bus, ReferenceEngine
@@ -254,19 +255,30 @@ class ValkeyFactory(EngineFactory):
         binary = self._binary()
         if binary is None:
             pytest.skip("Debian's redis-server is not installed")
-        self._server, self._client = _shared_server(binary)
+        self._server, client = _shared_server(binary)
+        self._clients = [client]
 
     async def close(self) -> None:
         try:
             await super().close()
         finally:
             if self._paused:
-                self._server.resume()
-            self._client.flushall()
+                for broker in self._brokers:
+                    broker.resume()
+            for client in self._clients:
+                client.flushall()
+
+    @property
+    def _url(self) -> str:
+        return self._server.url
+
+    @property
+    def _brokers(self) -> list[ValkeyServer]:
+        return [self._server]
 
     def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any:
         return RedisEngine(
-            self._server.url,
+            self._url,
             prefix=self._prefix,
             presence_lifetime=presence_lifetime,
             history_meta_lifetime=history_meta_lifetime,
@@ -274,17 +286,21 @@ class ValkeyFactory(EngineFactory):
         )
 
     def num_stored(self, engine: Any) -> int:
-        count = 0
-        for key in self._client.scan_iter(f"{self._prefix}.*", count=1000):
-            kind = key.removeprefix(self._prefix.encode()).partition(b".{")[0]
-            match kind:
-                case b".stream":
-                    count += self._client.xlen(key)
-                case b".list":
-                    count += self._client.llen(key)
-                case b".presence.data":
-                    count += self._client.hlen(key)
-        return count
+        return sum(
+            self._size(client, key)
+            for client in self._clients
+            for key in client.scan_iter(f"{self._prefix}.*", count=1000)
+        )
+
+    def _size(self, client: Any, key: bytes) -> int:
+        match key.removeprefix(self._prefix.encode()).partition(b".{")[0]:
+            case b".stream":
+                return client.xlen(key)
+            case b".list":
+                return client.llen(key)
+            case b".presence.data":
+                return client.hlen(key)
+        return 0
 
     async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
         assert await self.poll(condition)
@@ -292,7 +308,8 @@ class ValkeyFactory(EngineFactory):
     async def fail_publishes(self, engine: Any, events: Any) -> None:
         for link in engine._servers.commands:
             link.settings.timeout = 0.1
-        self._server.pause()
+        for broker in self._brokers:
+            broker.pause()
         self._paused = True
 
 
@@ -311,6 +328,33 @@ class RedisFactory(ValkeyFactory):
     @staticmethod
     def _binary() -> Path | None:
         return redis_binary()
+
+
+class ValkeyClusterFactory(ValkeyFactory):
+    """The same on a cluster of three."""
+
+    name = "valkey-cluster"
+
+    async def start(self) -> None:
+        self._cluster = _shared_cluster()
+        self._clients = [node.client() for node in self._cluster.nodes]
+
+    @property
+    def _url(self) -> str:
+        hosts = ",".join(f"{host}:{port}" for host, port in self._cluster.addresses)
+        return f"redis+cluster://{hosts}"
+
+    @property
+    def _brokers(self) -> list[ValkeyServer]:
+        return [*self._cluster.nodes]
+
+
+@functools.cache
+def _shared_cluster() -> Cluster:
+    """A cluster that ends with this process."""
+    cluster = Cluster()
+    cluster.start()
+    return cluster
 
 
 @functools.cache
@@ -401,6 +445,6 @@ def _shared_nats_server() -> NatsServer:
 
 FACTORIES: list[type[EngineFactory]] = [
     MemoryFactory, MemoryRealTimeFactory, ReferenceFactory,
-    ValkeyFactory, ValkeyListsFactory, RedisFactory,
+    ValkeyFactory, ValkeyListsFactory, ValkeyClusterFactory, RedisFactory,
     NatsFactory, JetStreamFactory,
 ]

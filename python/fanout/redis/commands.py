@@ -74,11 +74,14 @@ class CommandLink(Link):
         self._tick_deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._mixed = False         # the unsent ones are not in the order of their deadlines
+        self.held = False
+        """Nothing is sent, until ``write`` is called after this was set false."""
         self._refused: list[Command] = []
         self._refused_of: dict[str | bytes, list[Command]] = {}
-        self._reconnect = False
+        self.must_reconnect = False
+        """The server should not have been connected to."""
         self._idle: asyncio.Future[None] | None = None
-        self._closed = False
+        self.is_closed = False
         self._create_future = self._loop.create_future
 
     def execute(
@@ -116,7 +119,7 @@ class CommandLink(Link):
             await self._idle
 
     async def close(self) -> None:
-        self._closed = True
+        self.is_closed = True
         await super().close()
         if self._timer is not None:
             self._timer.cancel()
@@ -139,13 +142,13 @@ class CommandLink(Link):
     def _flush(self) -> None:
         self._scheduled = False
         self._arm()
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
         """Send what waits, as far as the transport takes it."""
         wire = self.wire
         # While some are to be sent again, those behind them must not overtake.
-        if wire is None or self._refused:
+        if wire is None or self._refused or self.held:
             return
         unsent = self._unsent
         while unsent and not wire.paused and self.wire is wire:
@@ -244,7 +247,7 @@ class CommandLink(Link):
             self._fail(command, EngineError(f"{self.dialer.label}: {text}"))
             return
         if code in NO_PLACE:
-            self._reconnect = True
+            self.must_reconnect = True
             self.trouble = text
         self._refused.append(command)
         if command.channel:
@@ -271,18 +274,21 @@ class CommandLink(Link):
             self._refused_of = {}
             self._put_back(again)
         self.settled()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Whoever waits for the end of something looks again."""
         if self._idle is not None:
-            # Whoever waits looks again for himself.
             self._idle.set_result(None)
             self._idle = None
 
     def settled(self) -> None:
         """Nothing is under way; what was refused waits in front of all others."""
-        if self._reconnect:
-            self._reconnect = False
+        if self.must_reconnect:
+            self.must_reconnect = False
             self.break_off(ConnectionError(self.trouble))
         elif self._unsent:
-            self._write()
+            self.write()
 
     def _put_back(self, commands: Iterable[Command]) -> None:
         """Have ``commands`` wait in front of all others."""
@@ -293,10 +299,32 @@ class CommandLink(Link):
             else:
                 alive.append(command)
         self._unsent.extendleft(reversed(alive))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._arm()
+        self._rearm()
+
+    # ---- commands of other links ----------------------------------------
+
+    @property
+    def num_sent(self) -> int:
+        """Commands under way, or calls together."""
+        return len(self._sent)
+
+    def take_unsent(self) -> list[Command]:
+        """All that wait, which then do so elsewhere; not those that nobody wants any more."""
+        unsent, self._unsent = self._unsent, deque()
+        for command in unsent:
+            self._drop(command, None)
+        self._wake()
+        return [command for command in unsent if not command.future.done()]
+
+    def accept(self, commands: Iterable[Command]) -> None:
+        """Carry out commands that waited elsewhere, behind those that wait here."""
+        for command in commands:
+            self._unsent.append(command)
+            self._num_pending += 1
+            self._num_bytes += len(command.body) + len(command.keys)
+        self._mixed = True
+        self._rearm()
+        self.write()
 
     # ---- failing -------------------------------------------------------
 
@@ -316,14 +344,21 @@ class CommandLink(Link):
 
     def _arm(self) -> None:
         """Have the timer look when the oldest command's time is over."""
-        if self._timer is not None or self._closed:
+        if self._timer is not None or self.is_closed:
             return
-        deadlines = [command.deadline for command in islice(self._unsent, 1)]
+        deadlines = [
+            command.deadline for command in islice(self._unsent, None if self._mixed else 1)]
         if self._num_overdue < len(self._sent):
             deadlines.append(_due(self._sent[self._num_overdue]))
         if deadlines:
             earliest = self._loop.time() + _CHECK_PAUSE
             self._timer = self._loop.call_at(max(min(deadlines), earliest), self._check)
+
+    def _rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._arm()
 
     def _check(self) -> None:
         now = self._loop.time()
@@ -361,17 +396,17 @@ class CommandLink(Link):
     # ---- the connection ------------------------------------------------
 
     def came_up(self) -> None:
-        self._write()
+        self.write()
 
     def resume(self) -> None:
-        self._write()
+        self.write()
 
     def went_down(self, error: Exception) -> None:
         for command in _each(self._sent):
             self._drop(command, self.unavailable(maybe_done=True))
         self._sent.clear()
         self._num_overdue = 0
-        self._reconnect = False
+        self.must_reconnect = False
         self._all_answered()
 
     @property

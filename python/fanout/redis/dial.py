@@ -8,7 +8,8 @@ redis-py's way costs more for each reply than all the rest of a publish.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import redis
@@ -29,7 +30,7 @@ from redis.exceptions import (
 from fanout.errors import EngineError
 from fanout.redis.address import Address
 
-__all__ = ["Dialer", "ServerDialer", "discard", "make_connection", "take_over"]
+__all__ = ["Dialer", "ServerDialer", "ask", "take_over"]
 
 
 class Dialer(Protocol):
@@ -70,12 +71,10 @@ class ServerDialer:
     async def dial(self) -> asyncio.StreamWriter:
         connection = self._connection()
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await _check_ready(connection)
+            with _refusals_of(self.label):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await _check_ready(connection)
             return take_over(connection)
-        except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-            await discard(connection)
-            raise EngineError(f"{self.label}: {error}") from error
         except BaseException:
             await discard(connection)
             raise
@@ -98,6 +97,31 @@ def make_connection(
         kind = SSLConnection if address.tls else Connection
         arguments.update(host=host, port=port, socket_keepalive=True)
     return kind(**arguments)
+
+
+async def ask(
+    address: Address, place: tuple[str, int], options: Mapping[str, object], seconds: float,
+    *command: str,
+) -> Any:
+    """The answer to one command, over a connection for it alone, within so many seconds."""
+    connection = make_connection(address, *place, options, seconds)
+    try:
+        async with asyncio.timeout(seconds):
+            with _refusals_of(f"{address.label}, {place[0]}:{place[1]}"):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command(*command)
+                return await connection.read_response()
+    finally:
+        await discard(connection)
+
+
+@contextmanager
+def _refusals_of(label: str) -> Iterator[None]:
+    """A login that is refused is an error of ours, which trying again does not mend."""
+    try:
+        yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        raise EngineError(f"{label}: {error}") from error
 
 
 async def _check_ready(connection: AbstractConnection) -> None:

@@ -34,8 +34,9 @@ from fanout.checks import (
 from fanout.engine import EngineEvents
 from fanout.errors import ClosedError
 from fanout.pattern import channel_pattern
-from fanout.redis.address import parse_address
-from fanout.redis.dial import ServerDialer
+from fanout.redis.address import Address, parse_address
+from fanout.redis.cluster import Cluster
+from fanout.redis.dial import Dialer, ServerDialer
 from fanout.redis.envelope import join_payload, leave_payload, read
 from fanout.redis.history import History
 from fanout.redis.keys import Names
@@ -43,6 +44,7 @@ from fanout.redis.link import LinkSettings, pack
 from fanout.redis.presence import Presence
 from fanout.redis.routes import Route, make_route
 from fanout.redis.scripts import HistoryScripts, PresenceScripts
+from fanout.redis.sentinel import SentinelDialer
 from fanout.redis.servers import Servers
 from fanout.types import (
     AdminMessage,
@@ -75,9 +77,12 @@ class RedisEngine:
 
     addresses
         ``redis://user:password@host:port/database``, ``rediss://`` for TLS,
-        ``unix:///path``. Several are shards: each channel belongs to one of
-        them, by a consistent hash of its name, so all nodes must give them in
-        the same order.
+        ``unix:///path``; ``redis+sentinel://host:port,host:port/name`` for the
+        master of that name; ``redis+cluster://host:port,host:port`` for some
+        nodes of a cluster of Redis 7 or Valkey; ``rediss+...`` with TLS.
+        Several are shards: each channel belongs to one of them, by a consistent
+        hash of its name, so all nodes must give them in the same order. A
+        cluster stands alone.
     prefix
         In front of the name of every key and pub/sub channel. Nodes with the
         same prefix on the same servers are one system; the prefix of one must
@@ -129,28 +134,36 @@ class RedisEngine:
             max_pending=_count("max_pending", max_pending),
             max_pending_bytes=_count("max_pending_bytes", max_pending_bytes),
         )
-        self._dialers = [
-            ServerDialer(address, self._settings.timeout)
-            for address in map(parse_address, addresses or ("redis://localhost:6379/0",))
-        ]
-        self._names = Names(prefix)
-        scripts = HistoryScripts(lists=history_lists, sharded=False)
+        parsed = [
+            parse_address(address) for address in addresses or ("redis://localhost:6379/0",)]
+        self._is_cluster = any(address.kind == "cluster" for address in parsed)
+        if self._is_cluster and len(parsed) > 1:
+            raise ValueError(
+                f"a cluster must be the only address, not one of {len(parsed)}; its nodes "
+                "stand in one address, with commas between them")
+        self._addresses = parsed
+        for address in parsed:
+            _dialer(address, self._settings.timeout)    # for what redis-py does not take
+        self._names = Names(prefix, tagged_topics=self._is_cluster)
+        scripts = HistoryScripts(lists=history_lists, sharded=self._is_cluster)
         self._messages_kind = scripts.messages
         self._history = History(
             scripts, _seconds("history_meta_lifetime", history_meta_lifetime))
         self._presence = Presence(
             PresenceScripts(), _seconds("presence_lifetime", presence_lifetime))
-        self._servers: Servers | None = None
+        self._servers: Servers | Cluster | None = None
         self._events: EngineEvents | None = None
         self._closed = False
-        self._route: Callable[[str], Route] = lru_cache(_MOST_ROUTES)(self._make_route)
+        self._route = lru_cache(_MOST_ROUTES)(self._make_route)
         self._num_rubbish = 0
         self._complained_at = -math.inf
 
     @property
     def name(self) -> str:
-        if len(self._dialers) > 1:
-            return f"Redis, {len(self._dialers)} shards"
+        if self._is_cluster:
+            return "Redis Cluster"
+        if len(self._addresses) > 1:
+            return f"Redis, {len(self._addresses)} shards"
         return "Redis"
 
     async def run(self, events: EngineEvents) -> None:
@@ -160,8 +173,7 @@ class RedisEngine:
         if self._servers is not None:
             raise RuntimeError("the engine runs already")
         self._loop = asyncio.get_running_loop()
-        servers = Servers(self._dialers, self._settings, self._link_lost, self._link_restored)
-        self._servers = servers
+        servers = self._servers = self._make_servers()
         try:
             await _first_error(servers.open())
             for subscribed in (
@@ -213,13 +225,14 @@ class RedisEngine:
         servers = self._started()
         check_control(message)
         command = pack(servers.publish_verb, self._names.control, encode_control(message))
-        return servers.for_all.execute(command, _nothing, self._names.control)
+        return servers.for_all(self._names.control).execute(
+            command, _nothing, self._names.control)
 
     def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
         servers = self._started()
         check_admin(message)
         command = pack(servers.publish_verb, self._names.admin, encode_admin(message))
-        return servers.for_all.execute(command, _nothing, self._names.admin)
+        return servers.for_all(self._names.admin).execute(command, _nothing, self._names.admin)
 
     # ---- subscriptions -------------------------------------------------
 
@@ -365,7 +378,15 @@ class RedisEngine:
         body = b"%b$%d\r\n%b\r\n" % (route.publish, len(payload), payload)
         return route.commands.execute(body, _nothing, channel)
 
-    def _started(self) -> Servers:
+    def _make_servers(self) -> Servers | Cluster:
+        if self._is_cluster:
+            return Cluster(
+                self._addresses[0], self._settings, self._names, self._link_lost,
+                self._link_restored, self._route.cache_clear)
+        dialers = [_dialer(address, self._settings.timeout) for address in self._addresses]
+        return Servers(dialers, self._settings, self._link_lost, self._link_restored)
+
+    def _started(self) -> Servers | Cluster:
         if self._events is None or self._servers is None:
             raise ClosedError(
                 "the engine is closed" if self._closed
@@ -385,6 +406,12 @@ class RedisEngine:
         commands, subscriptions = servers.shard(name)
         return make_route(
             self._names, name, self._messages_kind, servers.publish_verb, commands, subscriptions)
+
+
+def _dialer(address: Address, timeout: float) -> Dialer:
+    if address.kind == "sentinel":
+        return SentinelDialer(address, timeout)
+    return ServerDialer(address, timeout)
 
 
 def _seconds(name: str, value: float) -> float:

@@ -6,6 +6,7 @@ import abc
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -13,7 +14,7 @@ import hiredis
 from fanout.errors import EngineError, EngineUnavailableError
 from fanout.redis.dial import Dialer
 
-__all__ = ["Link", "LinkSettings", "Refusal", "pack"]
+__all__ = ["PING", "Link", "LinkSettings", "Refusal", "pack", "reason"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
@@ -106,6 +107,8 @@ class Link(abc.ABC):
         self.last_received = 0.0
         self.trouble = "not connected yet"
         """Why there is no connection, as the last attempt told."""
+        self.on_up: Callable[[], object] | None = None
+        """Called after each new connection was made."""
 
     # ---- for those who use the link ------------------------------------
 
@@ -126,13 +129,18 @@ class Link(abc.ABC):
             except EngineError:
                 raise
             except Exception as error:
-                self.trouble = _reason(error)
+                self.trouble = reason(error)
                 pause = min(2 * pause, self._longest_pause)
                 wait = random.uniform(0, pause)
                 if self._loop.time() + wait >= until:
                     raise self.unavailable() from error
                 await asyncio.sleep(wait)
         self._connected(writer)
+        self._keeper = asyncio.create_task(self._keep())
+
+    def start(self) -> None:
+        """Connect as soon as that is possible, and do not wait for it."""
+        self._broken.set_result(None)
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
@@ -165,13 +173,18 @@ class Link(abc.ABC):
         if wire is None:
             return
         wire.transport.abort()
-        self.trouble = _reason(error)
+        self.trouble = reason(error)
         if self._pulse is not None:
             self._pulse.cancel()
             self._pulse = None
         if not self._broken.done():
             self._broken.set_result(None)
         self.went_down(error)
+
+    @property
+    def peer(self) -> object:
+        """Where the present connection leads; None without one."""
+        return None if self.wire is None else self.wire.transport.get_extra_info("peername")
 
     # ---- what a kind of link does -----------------------------------------
 
@@ -216,6 +229,8 @@ class Link(abc.ABC):
         self._broken = self._loop.create_future()
         self._watch()
         self.came_up()
+        if self.on_up is not None:
+            self.on_up()
 
     async def _keep(self) -> None:
         pause = _FIRST_PAUSE
@@ -232,7 +247,7 @@ class Link(abc.ABC):
                     async with asyncio.timeout(self.settings.timeout):
                         writer = await self.dialer.dial()
                 except Exception as error:
-                    self.trouble = _reason(error)
+                    self.trouble = reason(error)
             self._connected(writer)
 
     def _watch(self) -> None:
@@ -275,7 +290,7 @@ class Link(abc.ABC):
         return when is not None and now > when() + _LATE
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """An exception in words, also one that has none of its own."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from fanout.redis.commands import CommandLink
 from fanout.redis.dial import Dialer
-from fanout.redis.link import LinkSettings
+from fanout.redis.link import Link, LinkSettings
+from fanout.redis.sentinel import SentinelDialer
 from fanout.redis.shards import shard_of
 from fanout.redis.subscriptions import SubscriptionLink
 
@@ -48,6 +50,11 @@ class Servers:
                   SubscriptionLink(dialer, settings, lost, restored))
             for dialer in dialers
         ]
+        for shard in self._shards:
+            if isinstance(shard.commands.dialer, SentinelDialer):
+                commands, subscriptions = shard
+                commands.on_up = partial(_follow, commands, subscriptions)
+                subscriptions.on_up = partial(_follow, subscriptions, commands)
 
     async def open(self) -> None:
         """Connect to all; see :meth:`fanout.redis.link.Link.open`."""
@@ -64,9 +71,8 @@ class Servers:
         """Where a channel is."""
         return self._shards[shard_of(channel, len(self._shards))]
 
-    @property
-    def for_all(self) -> CommandLink:
-        """Where to publish what is no channel's."""
+    def for_all(self, topic: bytes) -> CommandLink:
+        """Where to publish to a topic that is no channel's."""
         for shard in self._shards:
             if shard.commands.wire is not None:
                 return shard.commands
@@ -80,3 +86,9 @@ class Servers:
     def subscribe_for_all(self, topic: bytes, deliver: Deliver) -> list[Awaitable[None]]:
         """Subscribe to a topic that is no channel's, everywhere."""
         return [shard.subscriptions.subscribe(topic, None, deliver) for shard in self._shards]
+
+
+def _follow(link: Link, other: Link) -> None:
+    """Have both links of a shard lead to the same server, also after another became master."""
+    if other.peer not in (None, link.peer):
+        other.break_off(ConnectionError("another server is the master now"))

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, TypeAlias
 
 from fanout._awaitable import Ready
 from fanout.errors import ClosedError, EngineError
 from fanout.redis.dial import Dialer
 from fanout.redis.link import PING, Link, LinkSettings, Refusal, pack
 
-__all__ = ["SubscriptionLink", "Topic"]
+__all__ = ["SUBSCRIBE", "Asked", "SubscriptionLink", "Topic", "Wait"]
 
 _MOST_TOPICS = 512
 """In one command: the server answers nobody else while it carries it out."""
 
+_CHUNK = 256 * 1024
+"""Bytes that leave in one write, about; what is more follows when the transport has room."""
 _DONE: Ready[None] = Ready(None)
-_SUBSCRIBE, _UNSUBSCRIBE, _PING = range(3)
+SUBSCRIBE, UNSUBSCRIBE, _PING = range(3)
+
+Wait: TypeAlias = tuple[float, bytes, asyncio.Future[None]]
+"""Until when, in loop time, somebody waits for which topic."""
 
 
 class Topic:
@@ -48,7 +53,7 @@ class Topic:
         self.leaving: list[asyncio.Future[None]] = []
 
 
-class _Sent:
+class Asked:
     """A command under way: its topics, and how many of them were answered."""
 
     __slots__ = ("at", "kind", "topics")
@@ -84,12 +89,12 @@ class SubscriptionLink(Link):
         self._tell_restored = restored
         self._topics: dict[bytes, Topic] = {}
         self._changed: dict[Topic, None] = {}
-        self._queue: deque[_Sent] = deque()
-        self._sent: deque[_Sent] = deque()
+        self._queue: deque[Asked] = deque()
+        self._sent: deque[Asked] = deque()
         self._sent_at: float | None = None
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._waits: deque[tuple[float, Topic, asyncio.Future[None]]] = deque()
+        self._waits: deque[Wait] = deque()
         self._is_lost = False
         self._lost: set[Topic] = set()
         """Those that were told lost and not told restored."""
@@ -121,7 +126,7 @@ class SubscriptionLink(Link):
             return _DONE
         future = self._loop.create_future()
         topic.waiting.append(future)
-        self._waits.append((self._loop.time() + self.settings.timeout, topic, future))
+        self._waits.append((self._loop.time() + self.settings.timeout, name, future))
         if self._timer is None:
             self._arm()
         return future
@@ -185,19 +190,24 @@ class SubscriptionLink(Link):
                 (come if topic.wanted else gone).append(topic)
             elif topic.num_sent == 0:
                 self._settle(topic)
-        self._send(_UNSUBSCRIBE, gone)
-        self._send(_SUBSCRIBE, come)
+        self._send(UNSUBSCRIBE, gone)
+        self._send(SUBSCRIBE, come)
 
     def _send(self, kind: int, topics: list[Topic]) -> None:
         for topic in topics:
-            topic.subscribed = kind == _SUBSCRIBE
+            topic.subscribed = kind == SUBSCRIBE
             topic.num_sent += 1
-        for start in range(0, len(topics), _MOST_TOPICS):
-            self._queue.append(_Sent(kind, topics[start:start + _MOST_TOPICS]))
+        for group in self.groups(topics):
+            for start in range(0, len(group), _MOST_TOPICS):
+                self._queue.append(Asked(kind, group[start:start + _MOST_TOPICS]))
         self._write()
 
+    def groups(self, topics: list[Topic]) -> Iterable[list[Topic]]:
+        """The topics by what can be in one command."""
+        return [topics]
+
     def send_ping(self) -> None:
-        self._queue.append(_Sent(_PING, []))
+        self._queue.append(Asked(_PING, []))
         self._write()
 
     def _write(self) -> None:
@@ -206,13 +216,18 @@ class SubscriptionLink(Link):
             return
         while self._queue and not wire.paused and self.wire is wire:
             # One write for what a tick changed, a few for all there is.
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), 16))]
+            parts = []
+            size = 0
             if not self._sent:
                 self._sent_at = self._loop.time()
-            self._sent.extend(batch)
-            wire.transport.write(b"".join(map(self._packed, batch)))
+            while self._queue and size < _CHUNK:
+                asked = self._queue.popleft()
+                self._sent.append(asked)
+                parts.append(self._packed(asked))
+                size += len(parts[-1])
+            wire.transport.write(b"".join(parts))
 
-    def _packed(self, sent: _Sent) -> bytes:
+    def _packed(self, sent: Asked) -> bytes:
         if sent.kind == _PING:
             return PING
         return pack(self._verbs[sent.kind], *[topic.name for topic in sent.topics])
@@ -271,15 +286,20 @@ class SubscriptionLink(Link):
                 self._found(topic, restored=True)
             _finish(topic.leaving)
         elif not topic.subscribed:
-            self._topics.pop(topic.name, None)
+            if self._topics.get(topic.name) is topic:
+                del self._topics[topic.name]
             _finish(topic.leaving)
 
-    def _was_refused(self, sent: _Sent, text: str) -> None:
+    def _was_refused(self, sent: Asked, text: str) -> None:
         """The server did nothing for any of the topics of a command."""
-        if sent.kind != _SUBSCRIBE:
+        if sent.kind == _PING:
             raise ValueError(text)
         for topic in sent.topics:
             topic.num_sent -= 1
+        if self.was_not_done(sent, text):
+            return
+        if sent.kind == UNSUBSCRIBE:
+            raise ValueError(text)
         if len(sent.topics) == 1:
             self._forbidden(sent.topics[0], text)
             return
@@ -290,8 +310,12 @@ class SubscriptionLink(Link):
             if part:
                 for topic in part:
                     topic.num_sent += 1
-                self._queue.append(_Sent(_SUBSCRIBE, part))
+                self._queue.append(Asked(SUBSCRIBE, part))
         self._write()
+
+    def was_not_done(self, asked: Asked, text: str) -> bool:
+        """Whether the refusal, in the server's words, is no verdict on the topics."""
+        return False
 
     def _forbidden(self, topic: Topic, text: str) -> None:
         if topic.num_sent > 0:
@@ -309,6 +333,39 @@ class SubscriptionLink(Link):
         else:
             self._settle(topic)
 
+    # ---- for links among which topics move -------------------------------------
+
+    def left(self, topic: Topic) -> None:
+        """``topic`` is no more this link's, wherever it is now."""
+        topic.wanted = topic.confirmed = False
+        _finish(topic.leaving)
+        self._found(topic, restored=False)
+
+    def want_again(self, old: Topic) -> Topic:
+        """Want what another link had, for those who wait for it."""
+        topic = self._topics.get(old.name)
+        if topic is None:
+            topic = self._topics[old.name] = Topic(old.name, old.channel, old.deliver)
+        topic.wanted = True
+        topic.kept = old.kept
+        topic.waiting += old.waiting
+        old.waiting = []
+        self._change(topic)
+        return topic
+
+    def await_again(self, topic: Topic) -> None:
+        """Nothing arrives in ``topic``, and when it does again that is to be told."""
+        self._is_lost = True
+        self._missing.add(topic)
+        if topic.channel is not None:
+            self._lost.add(topic)
+
+    def rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._arm()
+
     # ---- the time limit ------------------------------------------------
 
     def _arm(self) -> None:
@@ -325,9 +382,10 @@ class SubscriptionLink(Link):
         self._timer = None
         self.break_if_dead(now)
         while self._waits and self._waits[0][0] <= now:
-            _, topic, future = self._waits.popleft()
+            _, name, future = self._waits.popleft()
             if future.done():
                 continue
+            topic = self._topics[name]
             topic.waiting.remove(future)
             _fail([future], self.unavailable())
             if not topic.waiting and not topic.kept:
@@ -343,7 +401,7 @@ class SubscriptionLink(Link):
         if self._is_lost:
             self._missing = {
                 topic for topic in wanted if topic in self._lost or topic.channel is None}
-        self._send(_SUBSCRIBE, wanted)
+        self._send(SUBSCRIBE, wanted)
         self._tell_if_whole()
 
     def went_down(self, error: Exception) -> None:
@@ -365,7 +423,7 @@ class SubscriptionLink(Link):
         self._lost.update(newly_lost)
         if newly_lost or (was_whole and not self._is_lost):
             self._is_lost = True
-            self._tell(self._tell_lost, [topic.channel for topic in newly_lost], self.unavailable())
+            self.tell_lost(newly_lost, self.unavailable())
 
     def resume(self) -> None:
         self._write()
@@ -390,6 +448,10 @@ class SubscriptionLink(Link):
         self._is_lost = False
         lost, self._lost = self._lost, set()
         self._tell(self._tell_restored, [topic.channel for topic in lost])
+
+    def tell_lost(self, topics: Iterable[Topic], error: Exception) -> None:
+        channels = [topic.channel for topic in topics if topic.channel is not None]
+        self._tell(self._tell_lost, channels, error)
 
     def _tell(self, event: Callable[..., object], *arguments: object) -> None:
         try:
