@@ -341,11 +341,12 @@ class Client:
         node = self.node
         channel = event.channel
         missed = None
+        # Before anything is awaited: what happens to the link is noted in it.
+        track = node.positions.watch(channel, options)
         if options.presence:
             await node.engine.add_presence(
                 channel, self.id, ClientInfo(self.user, self.id, self.info, reply.info))
         try:
-            track = node.positions.watch(channel, options)
             if track is not None:
                 if event.since is not None and reply.recover:
                     missed = await node.positions.recover(track, event.since)

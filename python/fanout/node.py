@@ -607,7 +607,7 @@ class Node:
     def on_link_lost(self, channels: Collection[str], error: Exception) -> None:
         if self._state in ("closing", "closed"):
             return
-        self.positions.doubt(channels)
+        self.positions.doubt(channels, cut=True)
         for awaited in self._restoring:
             awaited.difference_update(channels)
         log.warning("the engine's link broke, nothing arrives for %d channels: %s",
@@ -619,7 +619,7 @@ class Node:
     def on_link_restored(self, channels: Collection[str]) -> None:
         if self._state in ("closing", "closed"):
             return
-        self.positions.doubt(channels)
+        self.positions.doubt(channels, cut=False)
         awaited = set(channels)
         self._restoring.append(awaited)
         # No work that a shutdown should wait for: it lasts as long as the engine is away.

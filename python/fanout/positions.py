@@ -51,7 +51,7 @@ class Track:
     """One channel's place: everything up to it was given to the hub."""
 
     __slots__ = (
-        "_positions", "again", "channel", "epoch", "held", "held_bytes", "last", "offset",
+        "_positions", "again", "channel", "cut", "epoch", "held", "held_bytes", "last", "offset",
         "quiet", "readings", "repairing", "verify", "whole",
     )
 
@@ -68,6 +68,7 @@ class Track:
         self.again = False                      # once more, when this repair is through
         self.whole = True                       # nothing was lost since this repair began
         self.verify = False                     # the stream may have been set back
+        self.cut = False                        # and may be so again: the link is broken
         self.readings: dict[StreamPosition, Reading] = {}
 
     @property
@@ -124,7 +125,7 @@ class Track:
 
     def _lose(self) -> None:
         self.whole = False
-        # What they read and recorded may be of what the stream is no more.
+        # What they read and recorded may be of what the stream is no more: they read again.
         self.readings.clear()
 
     def _is_another(self, message: Message) -> bool:
@@ -217,28 +218,25 @@ class Positions:
         :exc:`fanout.ClosedError` when the node shuts down meanwhile, and what
         the engine raises.
         """
-        reading = track.readings.get(since)
-        if reading is None:
-            reading = track.readings[since] = Reading(self.start(self._engine.history_stream(
-                track.channel, since, self._limit or None)))
-        reading.waiting += 1
-        try:
-            page = await finished(reading.page)
-            track.begin_at(page)
-            # The client may have been told more than this node by now. A repair
-            # under way may have read before that was so; the next has it.
-            for _ in range(2):
-                if page.position.epoch != track.epoch or track.offset >= since.offset:
-                    break
-                if not page.recoverable or not await finished(self.repair(track)):
+        while True:
+            reading = track.readings.get(since)
+            if reading is None:
+                reading = track.readings[since] = Reading(self.start(
+                    self._engine.history_stream(track.channel, since, self._limit or None)))
+            reading.waiting += 1
+            try:
+                page = await finished(reading.page)
+                if track.readings.get(since) is not reading:
+                    continue
+                track.begin_at(page)
+                if not await self._reach(track, page, since):
                     return None
-            valid = track.readings.get(since) is reading
-        finally:
-            reading.waiting -= 1
-            if not reading.waiting and track.readings.get(since) is reading:
-                del track.readings[since]
-        if not (valid and page.recoverable and page.position.epoch == track.epoch):
-            return None
+                if track.readings.get(since) is reading:
+                    break
+            finally:
+                reading.waiting -= 1
+                if not reading.waiting and track.readings.get(since) is reading:
+                    del track.readings[since]
         missed = [message for message in page.messages if message.offset <= track.offset]
         missed += [
             message for message in reading.recorded
@@ -247,6 +245,18 @@ class Positions:
         # Offsets between the two, in order, each once: so many are all there are.
         return missed if len(missed) == track.offset - since.offset else None
 
+    async def _reach(self, track: Track, page: HistoryPage, since: StreamPosition) -> bool:
+        """Have the track where a client was told it is, which may be further."""
+        # A repair under way may have read before that was so; the next has it.
+        for _ in range(2):
+            if not page.recoverable or page.position.epoch != track.epoch:
+                return False
+            if track.offset >= since.offset:
+                return True
+            if not await finished(self.repair(track)):
+                return False
+        return page.position.epoch == track.epoch and track.offset >= since.offset
+
     def record(self, reading: Reading, message: Message) -> None:
         if reading.recorded_bytes < HELD_LIMIT and (
             not self._limit or len(reading.recorded) < self._limit
@@ -254,12 +264,14 @@ class Positions:
             reading.recorded.append(message)
             reading.recorded_bytes += _size(message)
 
-    def doubt(self, channels: Collection[str]) -> None:
-        """The engine's link broke: what comes next may be of a stream that was set back."""
+    def doubt(self, channels: Collection[str], *, cut: bool) -> None:
+        """The engine's link broke, or is back: the streams may have been set back."""
         for channel in channels:
             track = self.get(channel)
-            if track is not None and track.epoch:
+            if track is not None:
                 track.verify = True
+                track.cut = cut
+                track.readings.clear()      # and so may be what is being read
 
     def repair(self, track: Track, *, verify: bool = False) -> asyncio.Task[bool]:
         """Read what may be missing and deliver it; the result says whether nothing is.
@@ -394,8 +406,9 @@ class Positions:
         delay = FIRST_DELAY
         failures = 0
         while self._is_watched(track):
-            # A link that breaks during the read asks for another verification.
-            verify, track.verify = track.verify, False
+            # While the link is broken, or when it breaks during the read, what is
+            # verified now says nothing of what comes.
+            verify, track.verify = track.verify, track.cut
             try:
                 return await self._read_once(track, verify)
             except ClosedError:
@@ -415,12 +428,17 @@ class Positions:
         place, last = track.position, track.last
         if not place.epoch:
             return await self._newest(track)
-        if verify and last is not None:
-            before = StreamPosition(place.offset - 1, place.epoch)
-            page = await self._engine.history_stream(track.channel, before, 1)
-            if not _has(page, last):
-                return HistoryPage([], page.position, False)
-        return await self._engine.history_stream(track.channel, place, self._limit or None)
+        if not verify or last is None:
+            return await self._engine.history_stream(track.channel, place, self._limit or None)
+        # One read for both, as the stream may be set back between two.
+        page = await self._engine.history_stream(
+            track.channel, StreamPosition(place.offset - 1, place.epoch),
+            self._limit + 1 if self._limit else None)
+        if page.messages and page.messages[0].offset == place.offset:
+            same = page.messages[0].uid == last.uid
+            return HistoryPage(page.messages[1:], page.position, page.recoverable and same)
+        # It is not kept any more: nothing can be said when something followed.
+        return HistoryPage([], page.position, page.position == place)
 
     async def _newest(self, track: Track) -> HistoryPage:
         """The stream's top, and the message that is there."""
@@ -470,11 +488,3 @@ def _top(page: HistoryPage) -> Message | None:
         if message.offset == page.position.offset:
             return message
     return None
-
-
-def _has(page: HistoryPage, last: Message) -> bool:
-    """Whether the stream still has ``last`` in its place, as far as it is kept."""
-    for message in page.messages:
-        if message.offset == last.offset:
-            return message.uid == last.uid
-    return page.position.offset >= last.offset

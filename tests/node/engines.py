@@ -10,6 +10,7 @@ from typing import Any
 
 from fanout import (
     ChannelOptions,
+    ClosedError,
     EngineEvents,
     HistoryPage,
     MemoryEngine,
@@ -139,6 +140,7 @@ class LossyEngine(MemoryEngine):
         self.streams = Streams()
         self._history: Any = self.streams
         self.late = False       # else it delivers at once
+        self.cut = False        # nothing that is published arrives
         self.arriving: deque[tuple[str, Message, str]] = deque()
         self.reads_wait = False
         self.waiting_reads: deque[asyncio.Future[None]] = deque()
@@ -148,6 +150,12 @@ class LossyEngine(MemoryEngine):
     async def run(self, events: EngineEvents) -> None:
         self.node: Any = events
         await super().run(_Gate(self, events))
+
+    async def close(self) -> None:
+        for gate in self.waiting_reads:
+            if not gate.done():
+                gate.set_exception(ClosedError("the engine is closed"))
+        await super().close()
 
     def deliver(self, count: int = 1) -> None:
         for _ in range(min(count, len(self.arriving))):
@@ -159,6 +167,16 @@ class LossyEngine(MemoryEngine):
     def lose(self, count: int = 1) -> None:
         for _ in range(min(count, len(self.arriving))):
             self.arriving.popleft()
+
+    def subscribe(
+        self, channel: str, options: ChannelOptions | None = None
+    ) -> Awaitable[None]:
+        return self._subscribe_later(channel) if self.cut else super().subscribe(channel, options)
+
+    async def _subscribe_later(self, channel: str) -> None:
+        while self.cut:     # noqa: ASYNC110 - the test says when it is not
+            await asyncio.sleep(0)
+        await super().subscribe(channel)
 
     async def history_stream(
         self,
@@ -194,6 +212,8 @@ class _Gate:
         self._events = events
 
     def on_message(self, channel: str, message: Message, epoch: str) -> None:
+        if self._engine.cut:
+            return
         if self._engine.late:
             self._engine.arriving.append((channel, message, epoch))
         else:
