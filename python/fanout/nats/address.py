@@ -64,7 +64,8 @@ def _server(url: str) -> Server:
     if place is None:
         raise ValueError(
             "a server's url must be a host or host:port behind nats:// or tls://, with nothing "
-            f"but user:password@ or token@ before it, not {form['place']!r}")
+            "but user:password@ or token@ before it; one that is not is not shown, for it may "
+            "hold a password")
     host, port = place[1], int(place[2] or DEFAULT_PORT)
     if not 1 <= port <= 65535:
         raise ValueError(f"a port must be between 1 and 65535, not {port}")

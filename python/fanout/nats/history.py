@@ -32,6 +32,7 @@ from fanout.nats.stream import (
     page,
     plan_message,
     plan_state,
+    removable_below,
     ttl,
 )
 from fanout.nats.streams import Streams
@@ -306,16 +307,12 @@ class History:
         It is not visible any more, and goes in time by itself: what hinders
         this is no failure of whoever wrote.
         """
+        if not plan.clears and not plan.trims:
+            return
         try:
-            if plan.clears:
-                await self._purge(channel, ">", written.sequence, until)
-            elif plan.trims:
-                within = [
-                    each.sequence for each in await self._all(channel, until)
-                    if each.record.epoch == written.record.epoch and (
-                        each.record.offset >= plan.trims)
-                ]
-                await self._purge(channel, ">", min(within, default=written.sequence), until)
+            # That it clears can be told without looking what is there.
+            stored = [written] if plan.clears else await self._all(channel, until)
+            await self._purge(channel, ">", removable_below(plan, stored), until)
         except (ApiError, NotReady, Interrupted, TimeoutError, FanoutError) as error:
             log.info("what is not kept of %r is not removed: %r", channel, error)
 

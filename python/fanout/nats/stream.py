@@ -29,6 +29,7 @@ __all__ = [
     "page",
     "plan_message",
     "plan_state",
+    "removable_below",
     "ttl",
 ]
 
@@ -54,10 +55,13 @@ def kept(stored: Sequence[Stored], now: float) -> list[Stored]:
         return []
     newest = stored[-1]
     found = [newest]
+    least = 0
     for earlier in reversed(stored[:-1]):
         later = found[-1]
+        # What one of them was to leave behind stays dropped, though it may still be there.
+        least = max(least, later.record.offset - later.record.size + 1)
         if (
-            len(found) == newest.record.size
+            earlier.record.offset < least
             or not earlier.is_message
             or earlier.record.epoch != newest.record.epoch
             or earlier.record.offset != later.record.offset - 1
@@ -156,6 +160,20 @@ def plan_state(
     return Plan(record, "", clears=newest is not None and newest.is_message)
 
 
+def removable_below(plan: Plan, stored: Sequence[Stored]) -> int:
+    """Below which sequence nothing is kept, once ``plan`` is carried out; 0 for none.
+
+    ``stored`` is all that is in the store then.
+    """
+    if plan.clears:
+        return stored[-1].sequence
+    if not plan.trims:
+        return 0
+    return min(
+        each.sequence for each in stored
+        if each.record.epoch == plan.record.epoch and each.record.offset >= plan.trims)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A write whose answer is missing; ``after`` is the sequence that it had to follow."""
@@ -197,9 +215,14 @@ def fate(attempt: Attempt, stored: Sequence[Stored]) -> Fate:
 
 
 def ttl(record: Record, now: float) -> int:
-    """Seconds that the server is to keep a record."""
+    """Seconds that the server is to keep a record.
+
+    A message may be kept until as many others came as are kept, each just
+    before the history would have ended.
+    """
     ends = record.ends or now + record.lifetime + record.meta_lifetime
-    return math.ceil(min(max(ends, record.guard) - now + SLACK, FOREVER))
+    kept_until = now + record.size * record.lifetime
+    return math.ceil(min(max(ends, kept_until, record.guard) - now + SLACK, FOREVER))
 
 
 def _guard(newest: Stored | None, now: float) -> float:
