@@ -95,9 +95,9 @@ class SubscriptionLink(Link):
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._waits: deque[Wait] = deque()
-        self._is_lost = False
         self._lost: set[Topic] = set()
-        """Those that were told lost and not told restored."""
+        """Those that were told lost and not told restored; without channels too, for what
+        nodes tell each other is lost with them."""
         self._missing: set[Topic] = set()
         """Those that are to be confirmed before anything is told restored."""
         letter = b"S" if sharded else b""
@@ -355,10 +355,8 @@ class SubscriptionLink(Link):
 
     def await_again(self, topic: Topic) -> None:
         """Nothing arrives in ``topic``, and when it does again that is to be told."""
-        self._is_lost = True
+        self._lost.add(topic)
         self._missing.add(topic)
-        if topic.channel is not None:
-            self._lost.add(topic)
 
     def rearm(self) -> None:
         if self._timer is not None:
@@ -398,19 +396,13 @@ class SubscriptionLink(Link):
         # Those that nobody else can tell of come first: other nodes wait for them.
         wanted = [topic for topic in self._topics.values() if topic.wanted]
         wanted.sort(key=lambda topic: (topic.channel is not None, not topic.kept))
-        if self._is_lost:
-            self._missing = {
-                topic for topic in wanted if topic in self._lost or topic.channel is None}
+        self._missing = set(self._lost)
         self._send(SUBSCRIBE, wanted)
         self._tell_if_whole()
 
     def went_down(self, error: Exception) -> None:
         topics = list(self._topics.values())
-        newly_lost = [
-            topic for topic in topics
-            if topic.confirmed and topic.channel is not None and topic not in self._lost
-        ]
-        was_whole = any(topic.confirmed for topic in topics)
+        newly_lost = [topic for topic in topics if topic.confirmed and topic not in self._lost]
         for topic in topics:
             topic.subscribed = topic.confirmed = False
             topic.num_sent = 0
@@ -421,8 +413,7 @@ class SubscriptionLink(Link):
             self._settle(topic)
         self._missing.clear()
         self._lost.update(newly_lost)
-        if newly_lost or (was_whole and not self._is_lost):
-            self._is_lost = True
+        if newly_lost:
             self.tell_lost(newly_lost, self.unavailable())
 
     def resume(self) -> None:
@@ -434,8 +425,6 @@ class SubscriptionLink(Link):
 
     def _found(self, topic: Topic, *, restored: bool) -> None:
         """``topic`` is confirmed again, or wanted no more."""
-        if not self._is_lost:
-            return
         if not restored:
             self._lost.discard(topic)
         if topic in self._missing:
@@ -443,15 +432,13 @@ class SubscriptionLink(Link):
             self._tell_if_whole()
 
     def _tell_if_whole(self) -> None:
-        if self.wire is None or not self._is_lost or self._missing:
+        if self.wire is None or not self._lost or self._missing:
             return
-        self._is_lost = False
         lost, self._lost = self._lost, set()
-        self._tell(self._tell_restored, [topic.channel for topic in lost])
+        self._tell(self._tell_restored, _channels(lost))
 
     def tell_lost(self, topics: Iterable[Topic], error: Exception) -> None:
-        channels = [topic.channel for topic in topics if topic.channel is not None]
-        self._tell(self._tell_lost, channels, error)
+        self._tell(self._tell_lost, _channels(topics), error)
 
     def _tell(self, event: Callable[..., object], *arguments: object) -> None:
         try:
@@ -459,6 +446,10 @@ class SubscriptionLink(Link):
         except Exception as error:
             self._loop.call_exception_handler(
                 {"message": "fanout: an event of the engine raised", "exception": error})
+
+
+def _channels(topics: Iterable[Topic]) -> list[str]:
+    return [topic.channel for topic in topics if topic.channel is not None]
 
 
 def _finish(futures: list[asyncio.Future[None]]) -> None:
