@@ -66,8 +66,8 @@ from benches.engines.contender import DATA, HISTORY_SIZE
 from benches.engines.groups import AWAITED, GROUPS
 from benches.engines.local import LocalPlan
 from benches.engines.publisher import Publisher
-from benches.engines.turns import turns
 from benches.machine import run_document
+from benches.turns import Turns
 from benches.wire.build import BuildError
 from benches.wire.contender import ContenderError, Cores
 
@@ -138,20 +138,25 @@ def measure_group(plan: Plan, name: str, channels: int, cores: Cores, record: Re
                     record.miss(group.find(publisher.name).label, str(error))
                 else:
                     running.append(publisher)
+            turns = Turns()
             for batch in plan.batches:
-                measure_cell(plan, name, channels, batch, running, record)
+                measure_cell(plan, name, channels, batch, running, turns, record)
     except ContenderError as error:
         record.miss(f"{group.title}: {group.broker}", str(error))
 
 
 def measure_cell(
-    plan: Plan, name: str, channels: int, batch: int, running: list[Publisher], record: Record
+    plan: Plan,
+    name: str,
+    channels: int,
+    batch: int,
+    running: list[Publisher],
+    turns: Turns,
+    record: Record,
 ) -> None:
     cell = []
-    for round_, order in enumerate(turns(list(running), plan.rounds)):
-        for publisher in order:
-            if publisher not in running:
-                continue
+    for round_ in range(plan.rounds):
+        for publisher in turns.order(running):
             try:
                 sample = publisher.run(plan.seconds, batch)
             except ContenderError as error:

@@ -42,6 +42,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benches.machine import run_document
+from benches.turns import Turns
 from benches.wire.build import BuildError
 from benches.wire.contender import Contender, ContenderError, Cores, subjects
 from benches.wire.suite import SPARE_DESCRIPTORS, allow_descriptors
@@ -95,9 +96,10 @@ def measure_connections(plan: Plan, absent: list[dict[str, Any]]) -> list[dict[s
                 for name in ("fanout", "floor")
             }
             ticks = max(1, plan.deliveries // size)
-            for pass_ in range(plan.passes):
-                turn = list(running.items())
-                for name, contender in turn if pass_ % 2 == 0 else reversed(turn):
+            turns = Turns(seed=size)  # with two, the seed alone says who begins
+            for _ in range(plan.passes):
+                for name in turns.order(running):
+                    contender = running[name]
                     contender.run(1, 1, PAYLOAD)  # its caches are cold after the other
                     sample = contender.run(ticks, 1, PAYLOAD)
                     costs.setdefault(name, []).append(sample.server_cpu_ns / sample.deliveries)

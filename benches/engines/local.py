@@ -10,7 +10,7 @@ from typing import Any
 
 from benches.engines import brokers
 from benches.engines.contender import DATA
-from benches.engines.turns import turns
+from benches.turns import Turns
 from benches.wire.contender import Contender, ContenderError, Cores, Sample, Subject, subjects
 from benches.wire.suite import SPARE_DESCRIPTORS, allow_descriptors
 
@@ -65,8 +65,9 @@ def measure(
                     Contender(server_on(engine), plan.connections, cores))
             except ContenderError as error:
                 miss(f"local subscribers on {name}", str(error))
+        turns = Turns()
         return [
-            measure_cell(plan, per_tick, running, miss, say) for per_tick in plan.per_tick
+            measure_cell(plan, per_tick, running, turns, miss, say) for per_tick in plan.per_tick
         ]
 
 
@@ -74,16 +75,15 @@ def measure_cell(
     plan: LocalPlan,
     per_tick: int,
     running: dict[str, Contender],
+    turns: Turns,
     miss: Callable[[str, str], None],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     ticks = max(plan.min_ticks, plan.deliveries // (plan.connections * per_tick))
     runs: dict[str, dict[int, Sample]] = defaultdict(dict)
-    for pass_, order in enumerate(turns(list(running), plan.passes)):
-        for name in order:
-            contender = running.get(name)
-            if contender is None:
-                continue
+    for pass_ in range(plan.passes):
+        for name in turns.order(running):
+            contender = running[name]
             try:
                 contender.run(1, per_tick, len(DATA))  # its caches are cold after the others
                 runs[name][pass_] = contender.run(ticks, per_tick, len(DATA))

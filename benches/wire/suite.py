@@ -56,6 +56,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..turns import Turns
 from .build import BuildError, c_tool
 from .contender import Contender, ContenderError, Cores, Subject, subjects
 
@@ -176,14 +177,17 @@ def _run_round(
                 continue
             running[subject.name] = contender
             record.versions[subject.name] = contender.version
+        turns = Turns(seed=round_)
         for payload in plan.payloads:
             for per_tick in plan.per_tick:
-                _run_cell(plan, running, (connections, payload, per_tick), round_, record)
+                shape = (connections, payload, per_tick)
+                _run_cell(plan, running, turns, shape, round_, record)
 
 
 def _run_cell(
     plan: Plan,
     running: dict[str, Contender],
+    turns: Turns,
     shape: tuple[int, int, int],
     round_: int,
     record: _Record,
@@ -197,9 +201,8 @@ def _run_cell(
     warm_up = per_tick if connections * per_tick <= plan.deliveries else 1
     cell: list[dict[str, Any]] = []
     for pass_ in range(passes):
-        turn = list(running.items())
-        # There and back again, so that none always follows the same other.
-        for name, contender in turn if pass_ % 2 == 0 else reversed(turn):
+        for name in turns.order(running):
+            contender = running[name]
             try:
                 # Its caches are cold after the others, and buffers grow on the
                 # first tick of a new shape. A huge tick warms itself up.
@@ -395,11 +398,7 @@ def run_suite(
                 record.miss(subject.name, reason, connections)
             continue
         for round_ in range(plan.rounds):
-            # Each round begins with another subject: none always comes first,
-            # when the machine may still be warm from the one before.
-            shift = round_ % len(present) if present else 0
-            order = present[shift:] + present[:shift]
-            _run_round(plan, order, connections, round_, cores, record)
+            _run_round(plan, present, connections, round_, cores, record)
             if on_round:
                 on_round(result())
     return result()
