@@ -247,6 +247,69 @@ async def test_a_client_that_is_ahead_of_the_stream_does_not_wait_for_it(
         assert (await subscribing).missed is None
 
 
+async def test_a_read_that_fails_does_not_spare_the_verification(
+    node: Node, engine: LossyEngine
+) -> None:
+    connection = await Connection.made(node, "ch")
+    await fill(node, 6)
+    node.on_link_lost(["ch"], CUT)
+    engine.late = True
+    engine.streams.set_back("ch", 1)
+    await fill(node, 2)
+    engine.lose(2)
+    engine.read_error = EngineUnavailableError("down")
+    reads = engine.num_reads
+    node.on_link_restored(["ch"])
+    await eventually(lambda: engine.num_reads > reads)
+    engine.read_error = None
+    await settle(node)
+    assert connection.unsubscribed == LOST
+
+
+async def test_the_check_of_a_quiet_channel_learns_what_a_verification_needs(
+    engine: LossyEngine
+) -> None:
+    """The first client missed nothing, so its read showed no message."""
+    async with made(engine, position_check_interval=0.001) as node:
+        top = await fill(node, 6)
+        connection = await Connection.made(node)
+        await connection.subscribe("ch", since=top)
+        await eventually(lambda: _track(node).last is not None)
+        node.on_link_lost(["ch"], CUT)
+        engine.late = True
+        engine.streams.set_back("ch", 1)
+        await fill(node, 1)
+        engine.lose(1)
+        node.on_link_restored(["ch"])
+        await settle(node)
+        assert connection.unsubscribed == LOST
+
+
+async def test_a_client_ahead_of_a_repair_that_is_under_way(
+    node: Node, engine: LossyEngine
+) -> None:
+    """What that repair reads is older than what the client has."""
+    await Connection.made(node, "ch")
+    await fill(node, 2)
+    engine.late = True
+    engine.reads_wait = True
+    repair = node.positions.repair(_track(node))
+    await eventually(lambda: engine.waiting_reads)
+    ahead = await fill(node, 3)
+    connection = await Connection.made(node)
+    subscribing = asyncio.create_task(connection.subscribe("ch", since=ahead))
+    await eventually(lambda: len(engine.waiting_reads) == 2)
+    engine.reads_wait = False
+    older, newer = engine.waiting_reads
+    newer.set_result(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    older.set_result(None)
+    assert await repair
+    result = await subscribing
+    assert (result.missed, result.position) == ([], ahead)
+
+
 # ---- a history that cannot be read ---------------------------------------
 
 
