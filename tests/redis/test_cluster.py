@@ -262,8 +262,9 @@ async def test_slots_of_a_dead_node_go_to_another(
         heir.ask("ADDSLOTSRANGE", slots[0], slots[-1])
         assert await told.restored() == [set(channels)]
         for channel in channels:
+            message = Message(channel, b"1")
             position = await retried(
-                lambda channel=channel: engine.publish_message(channel, Message(channel, b"1"), KEPT))
+                lambda message=message: engine.publish_message(message.channel, message, KEPT))
             assert position.offset >= 1
         await told.until(
             lambda: {message.channel for message in told.messages} == set(channels))
@@ -271,7 +272,7 @@ async def test_slots_of_a_dead_node_go_to_another(
 
 async def test_a_cluster_that_is_gone_is_told_by_run(prefix: str, shared: Cluster) -> None:
     engine = RedisEngine("redis+cluster://127.0.0.1:1", prefix=prefix, timeout=0.5)
-    with pytest.raises(EngineUnavailableError, match="127.0.0.1:1"):
+    with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1:1\b"):
         await engine.run(Told())
 
 

@@ -23,7 +23,7 @@ from tests.conformance.engines import PATIENCE
 from tests.redis.conftest import MakeEngine
 from tests.redis.recorder import Told
 
-KEPT = ChannelOptions(history_size=10_000, history_lifetime=600)
+KEPT = ChannelOptions(history_size=1_000_000, history_lifetime=600)
 QUICK = {"timeout": 0.4, "ping_interval": 0.1}
 
 

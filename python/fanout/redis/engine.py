@@ -85,7 +85,8 @@ class RedisEngine:
         cluster stands alone.
     prefix
         In front of the name of every key and pub/sub channel. Nodes with the
-        same prefix on the same servers are one system; the prefix of one must
+        same prefix on the same servers are one system, also in different
+        databases, which pub/sub does not know. The prefix of one system must
         not be that of another with ``.client`` behind it.
     timeout
         Seconds until an operation without an answer fails, and within which
