@@ -230,6 +230,19 @@ def test_a_message_is_there_until_as_many_came_as_are_kept() -> None:
     assert [each.record.offset for each in kept(store.all, clock())] == [2, 3, 4]
 
 
+def test_a_ring_of_another_size_is_emptied_message_by_message() -> None:
+    clock = ManualClock()
+    store = Store(clock)
+    for number in range(1, 12):
+        size = 5 if number < 7 else 3
+        options = ChannelOptions(history_size=size, history_lifetime=60)
+        plan = plan_message(store.newest, options, META, b"%016d" % number, clock())
+        store.write(plan, b"")
+        store.purge(removable_below(plan, store.all))
+        offsets = [each.record.offset for each in store.all]
+        assert offsets == list(range(max(number - size, 0) + 1, number + 1))
+
+
 READS = [
     (None, None, False, [4, 5, 6], True),
     (None, 2, True, [6, 5], True),

@@ -85,6 +85,7 @@ class Link:
         self._sent_at: float | None = None      # when the oldest unanswered mark was sent
         self._mark_arrived: asyncio.Event = asyncio.Event()
         self._is_lost = False
+        self._closing = False
         self._refusal: EngineError | None = None
 
     # ---- life ----------------------------------------------------------
@@ -136,6 +137,7 @@ class Link:
         """Send what there is to send, as long as the time limit allows, and disconnect."""
         if self._keeper is None:
             return
+        self._closing = True
         if self.up:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pipe.timeout):
@@ -259,6 +261,9 @@ class Link:
         lost = self._forget(connection)
         log.info("the connection to %s broke: %s", connection.server.label, error)
         self._pipe.broke(f"not connected: {error}")
+        if self._closing:
+            # Nobody waits for another connection.
+            self._pipe.close()
         self._user.link_down()
         self._is_lost = True
         self._tell(self._user.on_link_lost, lost, self._pipe.unavailable())

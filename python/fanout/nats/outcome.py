@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Outcome", "Share"]
@@ -40,14 +40,23 @@ class Outcome(Generic[T]):
             self._error = error
             self._settle()
 
+    def when_settled(self, action: Callable[[], object]) -> None:
+        """Call ``action`` in a later turn of the loop, if it is not settled yet, else now."""
+        if self.settled:
+            action()
+        else:
+            self._waiter().add_done_callback(lambda waiter: action())
+
     def forward(self, outcome: Outcome[U], value: U) -> None:
         """Have another outcome come to the same, or to ``value`` when this one is good."""
-        if not self.settled:
-            self._waiter().add_done_callback(lambda waiter: self.forward(outcome, value))
-        elif self._error is not None:
-            outcome.fail(self._error)
-        else:
-            outcome.succeed(value)
+
+        def settle() -> None:
+            if self._error is not None:
+                outcome.fail(self._error)
+            else:
+                outcome.succeed(value)
+
+        self.when_settled(settle)
 
     def _waiter(self) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fanout._awaitable import Ready
 from fanout.errors import ClosedError
 from fanout.nats.alarm import Alarm
+from fanout.nats.outcome import Outcome
 from fanout.nats.pipe import Pipe
 from fanout.nats.sink import ChannelSink
 
@@ -110,7 +111,12 @@ class Subscriptions:
         del self._sinks[sink.channel]
         self._lost.discard(sink)
         sink.outcome.succeed(None)
-        return self._pipe.change(sink)
+        if sink.connection is None:
+            return _DONE        # the server does not know of it
+        left: Outcome[None] = Outcome()
+        # Nothing is delivered any more, whatever becomes of telling the server.
+        self._pipe.change(sink).when_settled(lambda: left.succeed(None))
+        return left
 
     def _arm(self) -> None:
         while self._young and self._young[0].outcome.settled:
