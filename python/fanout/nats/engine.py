@@ -394,6 +394,8 @@ class NatsEngine:
         self._peers.link_up()
 
     def link_down(self) -> None:
+        if self._storage is not None:
+            self._storage.link_down()
         self._requests.link_down()
         self._peers.link_down()
 

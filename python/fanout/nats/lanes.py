@@ -72,9 +72,13 @@ class Lanes:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def close(self) -> None:
+    def cancel(self) -> None:
+        """Give up whatever is under way."""
         for task in self._tasks:
             task.cancel()
+
+    async def close(self) -> None:
+        self.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _add(self, channel: str, job: _Job) -> None:

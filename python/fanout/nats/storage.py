@@ -62,6 +62,7 @@ class Storage:
         self._janitor = Janitor(
             self.api, self._streams, self._clock, self.history.compact, self.history.channels)
         self.lanes = Lanes(pipe)
+        self._is_closing = False
 
     async def run(self, link: Link) -> None:
         """Raises :exc:`fanout.UnsupportedError` when the server cannot do what is needed."""
@@ -69,7 +70,8 @@ class Storage:
         self._janitor.start()
 
     async def close(self, *, finish: bool) -> None:
-        """End; with ``finish`` not before what is under way has its answer, or failed."""
+        """End; with ``finish``, and a link, not before what is under way has its answer."""
+        self._is_closing = True
         if finish:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pipe.timeout):
@@ -82,6 +84,11 @@ class Storage:
         self._clock.forget()
         self._streams.recheck()
         self.history.forget()
+
+    def link_down(self) -> None:
+        if self._is_closing:
+            # Nobody waits for another connection.
+            self.lanes.cancel()
 
     def publish(
         self, channel: str, message: Message, options: ChannelOptions, max_payload: int
