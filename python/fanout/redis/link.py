@@ -6,6 +6,7 @@ import abc
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -121,6 +122,7 @@ class Link(abc.ABC):
         """
         until = self._loop.time() + self.settings.timeout
         pause = _FIRST_PAUSE
+        tried = False
         while True:
             try:
                 async with asyncio.timeout_at(until):
@@ -129,7 +131,10 @@ class Link(abc.ABC):
             except EngineError:
                 raise
             except Exception as error:
-                self.trouble = reason(error)
+                # An attempt that the end of the time cut short tells less than one before.
+                if not tried or self._loop.time() < until:
+                    self.trouble = reason(error)
+                tried = True
                 pause = min(2 * pause, self._longest_pause)
                 wait = random.uniform(0, pause)
                 if self._loop.time() + wait >= until:
@@ -294,4 +299,7 @@ def reason(error: BaseException) -> str:
     """An exception in words, also one that has none of its own."""
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
+    # Some versions of redis-py keep it to themselves what is wrong with a certificate.
+    if isinstance(error.__context__, ssl.SSLError):
+        return str(error.__context__)
     return str(error) or type(error).__name__
