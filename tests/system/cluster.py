@@ -24,7 +24,7 @@ from tests.server.running import Process, config_of
 from tests.system.subscriber import Subscriber
 
 # Timeouts are short, so that what takes them is over soon.
-IO_TIMEOUT_S = 1.5
+IO_TIMEOUT_S = 1.2
 PING_S = 0.5
 PRESENCE_TTL_S = 5.0
 

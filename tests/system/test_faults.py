@@ -110,7 +110,7 @@ async def test_what_clients_ask_while_the_broker_is_away(
     assert [each.num_lost(room) for each in subscribers for room in rooms] == [0] * 14
 
 
-@pytest.mark.parametrize("num_bytes", [0, 1, 1000])
+@pytest.mark.parametrize("num_bytes", [0, 1000])
 async def test_one_server_s_links_are_cut_in_the_middle_of_a_reply(
     num_bytes: int, cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
@@ -190,15 +190,12 @@ async def test_a_server_is_stopped(cluster: Cluster, node: Node, rooms: tuple[st
 async def test_clients_that_do_not_keep_up(
     cluster: Cluster, node: Node, rooms: tuple[str, str]
 ) -> None:
-    async def num_clients() -> int:
-        return sum(each.num_clients for each in node.info() if each.name == "node-0")
-
     async with loaded(cluster, node, rooms) as (subscribers, load):
         slow = [each for each in subscribers if each.user.startswith("user-0-")]
-        await equal(num_clients, 2)
+        ids = {each.id for each in slow}
         cluster.entrances[0].stall()
         # What the kernel takes on both ways comes before what the server lets wait.
-        while await num_clients():
+        while ids & set(await node.presence(rooms[0])):
             await load.mark(rooms[0], padding=20_000)
         cluster.entrances[0].unstall()
         await until(lambda: all(each.num_connects > 1 for each in slow), "they came back")
