@@ -94,11 +94,14 @@ async def test_what_clients_ask_while_the_broker_is_away(
             first.publish({"publisher": "client", "number": 1}),
             second.presence(),
             third.history(limit=1),
+            node.disconnect(user="somebody"),
+            node.channels(),
             return_exceptions=True,
         )
-        for answer in answers:
+        for answer in answers[:3]:
             assert isinstance(answer, ReplyError)
             assert (answer.code, answer.temporary) == (100, True)
+        assert all(isinstance(answer, EngineUnavailableError) for answer in answers[3:])
         # Who comes now is connected, and subscribed when the broker is back.
         entering = asyncio.create_task(stack.enter_async_context(late))
         await until(lambda: late.num_connects == 1, "connected without a broker")
@@ -152,8 +155,13 @@ async def test_one_server_is_parted_from_the_broker(
     assert [cluster.logged(n, BROKEN) - before[n] for n in (0, 1)] == [0, 0]
 
 
-async def test_a_server_is_killed(cluster: Cluster, node: Node, rooms: tuple[str, str]) -> None:
-    async with loaded(cluster, node, rooms) as (subscribers, load):
+async def test_a_server_is_killed(
+    cluster: Cluster, node: Node, rooms: tuple[str, str], plain: str
+) -> None:
+    # It knows of one server only, and so will not come back.
+    lonely = Subscriber(cluster.servers[0].url, [plain], user="lonely")
+    async with lonely, loaded(cluster, node, rooms) as (subscribers, load):
+        assert await node.channels(plain) == [plain]
         moved = [each for each in subscribers if each.user.startswith("user-0-")]
         ids = {each.id for each in moved}
         await asyncio.to_thread(cluster.servers[0].stop, signal.SIGKILL)
@@ -163,6 +171,7 @@ async def test_a_server_is_killed(cluster: Cluster, node: Node, rooms: tuple[str
         await equal(lambda: _present(node, rooms[0]), {each.id for each in subscribers})
         assert not ids & {each.id for each in moved}
         await equal(lambda: _names(node), ["node-1", "node-2", "node-test"])
+        await equal(lambda: node.channels(plain), [])
         assert not load.failures
     for room in rooms:
         assert [each.num_lost(room) for each in subscribers] == [0] * 6
