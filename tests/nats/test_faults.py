@@ -85,6 +85,23 @@ async def test_control_and_admin_messages_arrive_after_a_cut(
     await told.settle(engine)
 
 
+async def test_a_cut_is_noticed_at_once_whatever_is_unwritten(
+    make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str
+) -> None:
+    """Not only when the server has been silent for too long."""
+    engine, told = await make_engine(proxy_url, timeout=10 * PATIENCE)
+    await engine.subscribe("ch")
+    proxy.stall()
+    results = [engine.publish_message("ch", Message("ch", bytes(500_000))) for _ in range(30)]
+    await until(lambda: engine._pipe._sent and engine._link._connection._client._pending)
+    proxy.cut()
+    await told.lost()
+    proxy.unstall()
+    failed = await outcomes(results)
+    assert all(each.maybe_done for each in failed)
+    await told.restored()
+
+
 async def test_each_cut_is_told(
     make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str
 ) -> None:

@@ -378,6 +378,30 @@ async def test_a_lost_answer_whose_message_was_pushed_out_is_not_sent_again(
     assert [each.offset for each in heard.messages] == [1, 2, 3, 4]
 
 
+async def test_a_publish_that_could_not_be_sent_at_first_is_not_taken_for_a_lost_one(
+    make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str, server: NatsServer
+) -> None:
+    options = ChannelOptions(history_size=1, history_lifetime=600)
+    engine, told = await make_engine(proxy_url, jetstream=True, timeout=3.0)
+    other, _ = await make_engine(server.url, jetstream=True)
+    await engine.publish_message("ch", message("first"), options)
+    proxy.refuse()
+    proxy.cut()
+    await told.lost()
+    result = asyncio.ensure_future(
+        asyncio.gather(engine.publish_message("ch", message("mine"), options)))
+    await until(lambda: bool(engine._requests._calls))
+    (first,) = engine._requests._calls
+    # It is withdrawn, and what follows is to be asked.
+    await until(lambda: first not in engine._requests._calls)
+    for number in range(2):
+        await other.publish_message("ch", message(number), options)
+    proxy.accept()
+    (position,) = await result
+    assert position.offset == 4
+    assert await kept_data(other) == [b"mine"]
+
+
 async def test_a_publish_that_did_not_get_there_is_made_up_for(
     make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str, server: NatsServer
 ) -> None:

@@ -48,9 +48,8 @@ class Connection:
         self._login = login
         self._refusals = refusals
         self._client = _Client()
-        self._transport = LinkTransport(needs_tls=server.needs_tls)
-        # The one thing here that nats-py does not document; without it a connection
-        # whose server has stopped reading could not be closed.
+        self._transport = LinkTransport(needs_tls=server.needs_tls, lost=self._on_lost)
+        # nats-py does not document that it uses one that is there.
         self._client._transport = self._transport
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._trouble: Exception | None = None
@@ -139,12 +138,9 @@ class Connection:
     async def flow(self) -> None:
         """Let others have a turn; wait until the transport has taken most of what it was given."""
         await asyncio.sleep(0)
-        try:
-            while self._client.pending_data_size > MOST_UNWRITTEN and not self.lost.done():
-                await self._transport.drain()
-                await asyncio.sleep(0)
-        except OSError as error:
-            raise ConnectionError(_text(error)) from None
+        while self._client.pending_data_size > MOST_UNWRITTEN and not self.lost.done():
+            await self._transport.drain()
+            await asyncio.sleep(0)
 
     def fail(self, error: Exception) -> None:
         """The connection is of no more use; the first reason counts."""
@@ -173,10 +169,12 @@ class Connection:
         if "permissions violation" in str(error):
             self._refusals(error)
 
+    def _on_lost(self, error: Exception) -> None:
+        # What the server said before it closed the connection says more.
+        self.fail(ConnectionError(_text(self._client.last_error or error)))
+
     async def _on_closed(self) -> None:
-        error = self._client.last_error or self._trouble
-        self.fail(ConnectionError(
-            _text(error) if error is not None else "the server closed the connection"))
+        self._on_lost(self._trouble or ConnectionError("the server closed the connection"))
 
 
 def _text(error: BaseException) -> str:

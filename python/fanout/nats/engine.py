@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
 import ssl
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from fanout._codec import (
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NatsEngine"]
 
+log = logging.getLogger("fanout")
+
 T = TypeVar("T")
 
 _NO_POSITION = StreamPosition()
@@ -75,14 +78,37 @@ class NatsEngine:
 
     Delivery is NATS's own: at most once. What is published while a node's link
     is broken does not reach that node, which is told of it
-    (``on_link_lost``, ``on_link_restored``).
+    (``on_link_lost``, ``on_link_restored``). A publish has succeeded when the
+    server has it; one that was on its way when the link broke has failed with
+    ``maybe_done``, and is not sent again.
 
     A channel that is subscribed with ``wildcards`` in its options may have
     ``*`` for one of the tokens between the dots of a name, and ``>`` for all
-    from there on. Joins and leaves are not delivered to such a channel.
+    from there on. Joins and leaves are not delivered to such a channel. A name
+    may have 3,000 bytes, three for each that NATS does not allow in a subject.
 
     ``channels()`` asks all nodes that were heard of during the last 8 seconds,
     and waits for those that do not answer for ``timeout`` at most.
+
+    History and presence need ``jetstream=True``, and nats-server 2.11 or later.
+    The first node creates two streams, ``<prefix>_history`` and
+    ``<prefix>_presence``. Limits, beside those of NATS itself:
+
+    * A channel's publishes with history are stored one after the other, each
+      when the server has answered the one before it; channels do not wait for
+      each other. Storing takes the longer, the larger ``history_size`` is.
+    * The server gives the time, and is asked for it every 15 seconds. It
+      removes what has ended in whole seconds: presence up to 2 seconds after
+      its end, which nobody sees. A history that has ended is given back by the
+      node that published last; when that is gone, by the next node that
+      starts, or after the stream's life.
+    * A message may end before its time when a channel's ``history_lifetime``
+      is raised while the message is kept.
+    * An offset that was given is not given again, whatever crashes, as long as
+      the server keeps what it acknowledged: see JetStream's ``sync_interval``
+      for a machine that loses power.
+    * Where several NATS servers are one system, the order of messages with
+      history and without in one channel may differ for nodes at other servers.
 
     url
         ``nats://host:port``, ``tls://host:port``, or several of one NATS
@@ -98,6 +124,16 @@ class NatsEngine:
     tls
         How to encrypt, for servers that ask for it or have ``tls://``; by
         default with the system's certificates.
+    jetstream
+        Keep history and presence in JetStream.
+    replicas
+        How many servers keep the streams (1, 3 or 5), if this engine creates
+        them.
+    presence_lifetime
+        Seconds until a presence entry that is not refreshed is gone.
+    history_meta_lifetime
+        Seconds for which a stream's offset and epoch outlive its messages,
+        where the channel's options do not say it.
     max_pending, max_pending_bytes
         How many operations may wait for the server, and with how many bytes;
         beyond that :exc:`fanout.BackpressureError` is raised.
@@ -195,6 +231,8 @@ class NatsEngine:
             await self._peers.settled()
             if self._storage is not None:
                 await self._storage.run(self._link)
+            if self._state != "starting":
+                raise ClosedError("the engine was closed while it started")
         except BaseException:
             await self.close()
             raise
@@ -365,26 +403,25 @@ class NatsEngine:
         channel = self._subjects.channel(message.subject) if sink.wildcard else sink.channel
         kind = data[0]
         if kind == MESSAGE:
-            events.on_message(sink.channel, decode_message(channel, data), "")
+            _tell(events.on_message, sink.channel, decode_message(channel, data), "")
         elif kind == RECORD:
-            stored, epoch = delivered(channel, data)
-            events.on_message(sink.channel, stored, epoch)
+            _tell(events.on_message, sink.channel, *delivered(channel, data))
         elif sink.wildcard or kind == PROBE:
             return
         elif kind == JOIN:
-            events.on_join(channel, JoinMessage(channel, decode_info(data, 1)))
+            _tell(events.on_join, channel, JoinMessage(channel, decode_info(data, 1)))
         elif kind == LEAVE:
-            events.on_leave(channel, LeaveMessage(channel, decode_info(data, 1)))
+            _tell(events.on_leave, channel, LeaveMessage(channel, decode_info(data, 1)))
         else:
             raise ValueError(f"unknown kind 0x{kind:02x}")
 
     def _take_control(self, message: Msg) -> None:
         if self._events is not None:
-            self._events.on_control(decode_control(message.data))
+            _tell(self._events.on_control, decode_control(message.data))
 
     def _take_admin(self, message: Msg) -> None:
         if self._events is not None:
-            self._events.on_admin(decode_admin(message.data))
+            _tell(self._events.on_admin, decode_admin(message.data))
 
     # ---- what the link tells -------------------------------------------
 
@@ -414,6 +451,14 @@ class NatsEngine:
                 "the engine is closed" if self._state == "closed"
                 else "the engine was not started: run() first")
         check_channel(channel)
+
+
+def _tell(event: Callable[..., object], *arguments: object) -> None:
+    try:
+        event(*arguments)
+    except Exception:
+        # Whoever published has its answer from the server.
+        log.exception("an event of the engine raised")
 
 
 def _seconds(name: str, value: float) -> float:

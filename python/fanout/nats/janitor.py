@@ -22,6 +22,7 @@ WORKERS = 16
 CLOCK_INTERVAL = 15.0       # seconds between two looks at the server's clock
 LATE = 0.02                 # seconds after a history's end, for a clock that is a little off
 FAILED = 30.0               # seconds until it is tried again
+MOST_DUE = 1_000_000        # channels that are looked after
 ADOPTED = 500               # channels looked at in a second, when a node starts
 
 
@@ -69,6 +70,8 @@ class Janitor:
     def due(self, channel: str, at: float) -> None:
         """A channel's history is over at ``at``, by the server's clock."""
         is_new = channel not in self._due
+        if is_new and len(self._due) >= MOST_DUE:
+            return      # the server removes it some time
         self._due[channel] = at
         if is_new:
             heapq.heappush(self._heap, (at, channel))

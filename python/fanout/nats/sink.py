@@ -3,10 +3,11 @@
 nats-py calls a coroutine for each message, in a task and from a queue of each
 subscription's own. A subscription can also be given a future, for a single
 message, and then it only calls ``set_result``. That is what the classes here
-have: each message is taken where it is read. It saves a fifth of the time per
-message and two thirds of the memory per subscription (``benches/README.md``),
-and there is no queue that could overflow: a node that is too slow leaves the
-messages to the server, which ends the connection.
+have: each message is taken where it is read. With nats-py 2.16, publishing a
+message and getting it back takes 4.8 microseconds in place of 6.1 (19.3 with
+its iterator), and a subscription 0.7 KB in place of 4.7. And there is no queue
+that could overflow: a node that is too slow leaves the messages to the server,
+which ends the connection.
 """
 
 from __future__ import annotations

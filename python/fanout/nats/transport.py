@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from urllib.parse import ParseResult
 
 from nats.aio.transport import Transport
@@ -16,15 +17,22 @@ _BUFFER = 256 * 1024
 
 
 class LinkTransport(Transport):
-    """What nats-py's own does, and ``abort`` beside it.
+    """What nats-py's own does, and more.
 
-    Closing waits until everything was written, which a server that has stopped
-    reading puts off forever. With ``needs_tls`` nothing is written before the
-    connection is encrypted: a server that does not offer it gets no password.
+    It tells ``lost`` at once when the connection is gone. nats-py would first
+    write what it still has, fail at that, and tell nobody.
+
+    ``abort`` closes without writing what is left, which a server that has
+    stopped reading would put off forever.
+
+    With ``needs_tls`` nothing is written before the connection is encrypted: a
+    server that does not offer it gets no password.
     """
 
-    def __init__(self, *, needs_tls: bool) -> None:
+    def __init__(self, *, needs_tls: bool, lost: Callable[[Exception], object]) -> None:
         self._needs_tls = needs_tls
+        self._lost = lost
+        self._is_lost = False
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._plain: asyncio.StreamWriter | None = None     # below TLS; it must not be collected
@@ -71,7 +79,14 @@ class LinkTransport(Transport):
 
     async def read(self, buffer_size: int) -> bytes:
         assert self._reader is not None
-        return await self._reader.read(_BUFFER)
+        try:
+            data = await self._reader.read(_BUFFER)
+        except OSError as error:
+            self._lose(error)
+            return b""
+        if not data:
+            self._lose(ConnectionError("the server closed the connection"))
+        return data
 
     async def readline(self) -> bytes:
         assert self._reader is not None
@@ -79,7 +94,10 @@ class LinkTransport(Transport):
 
     async def drain(self) -> None:
         assert self._writer is not None
-        await self._writer.drain()
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            self._lose(error)
 
     async def wait_closed(self) -> None:
         if self._writer is not None:
@@ -98,7 +116,12 @@ class LinkTransport(Transport):
                 writer.transport.abort()
 
     def at_eof(self) -> bool:
-        return self._reader is None or self._reader.at_eof()
+        return self._is_lost or self._reader is None or self._reader.at_eof()
+
+    def _lose(self, error: Exception) -> None:
+        if not self._is_lost:
+            self._is_lost = True
+            self._lost(error)
 
     def __bool__(self) -> bool:
         # Also before it is connected: nats-py would make one of its own then.
