@@ -12,7 +12,7 @@ from tests.system.load import Load
 from tests.system.subscriber import Subscriber
 from tests.system.waiting import until
 
-__all__ = ["assert_kept", "under_load"]
+__all__ = ["assert_kept", "everywhere", "under_load"]
 
 
 @asynccontextmanager
@@ -31,15 +31,17 @@ async def under_load(
             # All is well again: what is published from here on must arrive everywhere.
             await load.more(50)
         for room in rooms:
-            top = await load.mark(room)
-            await until(
-                lambda room=room, top=top: all(  # type: ignore[misc]
-                    each.place(room) == (top.epoch, top.offset) for each in clients),
-                lambda room=room, top=top: (  # type: ignore[misc]
-                    f"all at {top}: {[each.place(room) for each in clients]}"),
-            )
+            await everywhere(clients, room, await load.mark(room))
             logs = {each.name: each.logs[room] for each in clients}
             assert check(logs, load.acknowledged[room]) == []
+
+
+async def everywhere(subscribers: list[Subscriber], room: str, top: StreamPosition) -> None:
+    """Wait until all subscribers of ``room`` have what was published last."""
+    await until(
+        lambda: all(each.place(room) == (top.epoch, top.offset) for each in subscribers),
+        lambda: f"all at {top}: {[each.place(room) for each in subscribers]}",
+    )
 
 
 async def assert_kept(node: Node, room: str, load: Load) -> None:

@@ -8,17 +8,20 @@ that what was acknowledged was received by everybody who was not told so.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
 
 import pytest
 from centrifuge import ReplyError  # type: ignore[import-untyped]
 
 from fanout import EngineUnavailableError, Node, StreamPosition
+from tests.system.checker import stretches
 from tests.system.cluster import Cluster
 from tests.system.load import Load
-from tests.system.proof import assert_kept, under_load
+from tests.system.proof import assert_kept, everywhere, under_load
 from tests.system.subscriber import Subscriber
 from tests.system.waiting import equal, until
 
@@ -62,6 +65,34 @@ async def test_the_broker_is_killed_and_comes_back_empty(
         # Nobody can know what of the old stream was not delivered: all are told.
         assert all(each.num_lost(room) >= 1 for each in subscribers)
     assert [each.num_connects for each in subscribers] == [1] * 6
+
+
+async def test_the_broker_comes_back_with_older_data(
+    cluster: Cluster, node: Node, rooms: tuple[str, str], tmp_path: Path
+) -> None:
+    """As from a snapshot: what was acknowledged since is gone, and its offsets come again."""
+    broker, older = cluster.broker, tmp_path / "older"
+    async with cluster.subscribers(*rooms) as subscribers:
+        async with Load(node, rooms) as load:
+            await load.more(50)
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(shutil.copytree, broker.data, older)
+            await asyncio.to_thread(broker.start)
+            await load.more(50)
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(shutil.rmtree, broker.data)
+            await asyncio.to_thread(shutil.copytree, older, broker.data)
+            await asyncio.to_thread(broker.start)
+            await load.more(50)
+        for room in rooms:
+            assert len({item.epoch for item in load.acknowledged[room]}) == 1
+            assert len({item.offset for item in load.acknowledged[room]}) < len(
+                load.acknowledged[room]), "no offset came again"
+            await everywhere(subscribers, room, await load.mark(room))
+            assert all(each.num_lost(room) >= 1 for each in subscribers)
+            # What stood at a place before is not what stands there now: each log by itself.
+            for each in subscribers:
+                assert stretches(each.logs[room])[1] == []
 
 
 async def test_the_broker_is_paused_for_longer_than_the_timeouts(
