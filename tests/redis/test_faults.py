@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from typing import Any
 
@@ -17,6 +18,7 @@ from fanout import (
     RedisEngine,
     StreamPosition,
 )
+from fanout.redis.link import pack
 from tests.brokers.proxy import CuttingProxy
 from tests.brokers.valkey import ValkeyServer
 from tests.conformance.engines import PATIENCE
@@ -375,15 +377,28 @@ async def test_a_loop_that_was_busy_breaks_no_link(
     """Answers that lie unread when the timers come due are answers."""
     engine, told = await make_engine(server.url, **QUICK)
     await engine.subscribe("ch")
-    for _ in range(3):
-        result = engine.publish_message("ch", message(1), KEPT)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        deadline = asyncio.get_running_loop().time() + 0.6
-        while asyncio.get_running_loop().time() < deadline:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+
+    def be_busy() -> None:
+        ours.recv(1)
+        until = loop.time() + 0.6
+        while loop.time() < until:
             pass
-        await result
-    await told.settle(engine)
+
+    # What is busy is what reads: the answers come meanwhile, and timers are looked at first.
+    loop.add_reader(ours, be_busy)
+    try:
+        for _ in range(3):
+            results = [engine.publish_message("ch", message(1), KEPT), engine.subscribe("other")]
+            theirs.send(b"x")
+            await asyncio.gather(*results)
+            await engine.unsubscribe("other")
+        await told.settle(engine)
+    finally:
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
     assert told.errors == []
 
 
@@ -398,8 +413,8 @@ async def test_a_server_that_still_loads_is_not_there_yet(make_engine: MakeEngin
             pipeline.execute()
         await engine.publish_message("ch", message(1), KEPT)
         client.config_set("key-load-delay", 0)
-        server._arguments += ["--key-load-delay", "1000", "--loading-process-events-interval-bytes",
-                              "1024"]
+        server._arguments += [
+            "--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]
         server.kill()
         await told.lost()
         unsent = engine.publish_message("ch", message(2), KEPT)
@@ -428,6 +443,35 @@ async def test_a_server_that_became_a_replica_takes_nothing(
         except EngineUnavailableError:
             continue
     assert position.offset > 0
+
+
+async def test_a_replica_is_no_server_to_start_with(
+    own_server: ValkeyServer, prefix: str
+) -> None:
+    own_server.client().replicaof("127.0.0.1", 1)
+    engine = RedisEngine(own_server.url, prefix=prefix, timeout=0.3)
+    with pytest.raises(EngineUnavailableError, match="is a replica"):
+        await engine.run(Told())
+
+
+async def test_nothing_overtakes_what_was_refused_and_is_sent_again(
+    make_engine: MakeEngine, own_server: ValkeyServer
+) -> None:
+    """The refusal is there, an earlier answer is not, and the server changes its mind."""
+    engine, _ = await make_engine(own_server.url)
+    client = own_server.client()
+    client.replicaof("127.0.0.1", 1)
+    refused = engine.publish_message("ch", message(1), KEPT)
+    link = engine._servers.commands[0]
+    slow = link.execute(
+        pack(b"XREAD", b"BLOCK", b"1000", b"STREAMS", b"none", b"$"), lambda reply: reply)
+    await until(lambda: link._refused)
+    behind = engine.publish_message("ch", message(2), KEPT)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    client.replicaof("NO", "ONE")
+    assert await slow is None
+    assert [(await refused).offset, (await behind).offset] == [1, 2]
 
 
 async def test_a_login_that_is_refused_later_is_tried_again(

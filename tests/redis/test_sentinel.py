@@ -15,6 +15,7 @@ from fanout import (
     RedisEngine,
 )
 from tests.brokers.sentinel import MASTER_NAME, SentinelSetup
+from tests.brokers.valkey import ValkeyServer
 from tests.conformance.engines import PATIENCE
 from tests.redis.conftest import MakeEngine
 from tests.redis.recorder import Told
@@ -103,3 +104,19 @@ async def test_passwords_of_the_master_and_of_the_sentinels(make_engine: MakeEng
         with pytest.raises((EngineError, EngineUnavailableError)) as caught:
             await make_engine(url_of(setup, ":master@", "?sentinel_password=wrong"), timeout=0.5)
         assert "wrong" not in str(caught.value)
+
+
+async def test_both_links_follow_the_master(make_engine: MakeEngine) -> None:
+    """One of them found another one, and the other had no reason to look."""
+    with SentinelSetup(1) as setup, ValkeyServer() as another:
+        engine, told = await make_engine(url_of(setup))
+        await engine.subscribe("ch")
+        client = setup.sentinels[0].client()
+        client.execute_command("SENTINEL", "REMOVE", MASTER_NAME)
+        client.execute_command(
+            "SENTINEL", "MONITOR", MASTER_NAME, "127.0.0.1", another.port, 1)
+        setup.servers[0].client().client_kill_filter(_type="pubsub")
+        assert await told.restored() == [{"ch"}]
+        await publish(engine, b"1")
+        await told.until(lambda: told.data == [b"1"])
+        assert len(another.client().keys()) == 2

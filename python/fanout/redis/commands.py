@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -24,6 +25,7 @@ _CHECK_PAUSE = 0.01
 
 NO_PLACE = frozenset({"LOADING", "READONLY", "MASTERDOWN"})
 """Refusals of a server that should not have been connected to."""
+_IN_SCRIPT = re.compile(f": -?({'|'.join(sorted(NO_PLACE))}) ")
 
 
 class Command(NamedTuple):
@@ -428,11 +430,9 @@ def _due(asked: Sent) -> float:
 
 
 def _code(text: str) -> str:
-    """The first word of a refusal; an old server has it inside a script's error."""
-    for code in NO_PLACE:
-        if f" -{code} " in text:
-            return code
-    return text.partition(" ")[0]
+    """The first word of a refusal; servers before version 7 have it inside a script's error."""
+    inside = _IN_SCRIPT.search(text)
+    return inside[1] if inside else text.partition(" ")[0]
 
 
 def _nothing(reply: object) -> None:

@@ -253,7 +253,13 @@ class Link(abc.ABC):
                         writer = await self.dialer.dial()
                 except Exception as error:
                     self.trouble = reason(error)
-            self._connected(writer)
+            try:
+                self._connected(writer)
+            except Exception as error:
+                # Whatever it was, there must be a next attempt.
+                self._loop.call_exception_handler(
+                    {"message": "fanout: a new connection cannot be used", "exception": error})
+                self.break_off(error)
 
     def _watch(self) -> None:
         """See whether the other side is still there; ask when it is quiet."""
