@@ -150,6 +150,8 @@ class Node:
         info_interval: float = 3.0,
         threadsafe_limit: int = 10_000,
     ) -> None:
+        if engine is not None and (isinstance(engine, type) or not isinstance(engine, Engine)):
+            raise TypeError(f"engine must be an Engine, such as MemoryEngine(), not {engine!r}")
         if not (options is None or isinstance(options, ChannelOptions) or callable(options)):
             raise TypeError(f"options must be ChannelOptions or a function, not {options!r}")
         for what, value, least in (
@@ -241,7 +243,8 @@ class Node:
 
         Clients are told that the server shuts down, and come back later;
         in-process readers get what is queued for them, then the end. Those
-        still there after ``timeout`` seconds are cut off.
+        still there after ``timeout`` seconds are cut off. Then the engine is
+        closed, which takes no longer than its own time limit.
         """
         if self._state in ("new", "starting"):
             self._state = "closed"
@@ -266,7 +269,7 @@ class Node:
             await self.positions.close()
             self.interest.abandon()
         self.hub.flush()
-        await self._say_goodbye()
+        self._say_goodbye()
         self.expiry.stop()
         await self.engine.close()
         self._state = "closed"
@@ -679,14 +682,12 @@ class Node:
             # Whether it arrives does not matter: the next one follows.
             self.engine.publish_control(ControlMessage(self.uid, "node", params))
 
-    async def _say_goodbye(self) -> None:
+    def _say_goodbye(self) -> None:
         self._peers.stop()
-        if not self._info_interval:
-            return
-        try:
-            await self._tell_nodes("shutdown", {})
-        except FanoutError as error:
-            log.info("the other nodes were not told of the shutdown: %s", error)
+        if self._info_interval:
+            with contextlib.suppress(FanoutError):
+                # Not waited for: closing the engine does that. Without it they forget us.
+                self.engine.publish_control(ControlMessage(self.uid, "shutdown", b"{}"))
 
     async def _open_track(self, track: Track, move: asyncio.Task[None] | None) -> None:
         if move is not None:
@@ -705,9 +706,9 @@ class Node:
             tuple(awaited.difference(whole, lost)))
         if not (event.whole or event.lost or event.unwatched) and channels:
             return
-        log.warning(
-            "the engine's link is back: of %d channels %d lost nothing, %d did, and of %d "
-            "nobody knows", len(channels), len(event.whole), len(lost), len(event.unwatched))
+        log.info(
+            "the engine's link is back: %d channels lost nothing, %d did, of %d nobody knows",
+            len(event.whole), len(event.lost), len(event.unwatched))
         if self.handlers.restoration is not None:
             self.background(answer(self.handlers.restoration, event))
 

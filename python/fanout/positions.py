@@ -446,8 +446,8 @@ class Positions:
 
     def _begin_anew(self, track: Track, page: HistoryPage) -> None:
         log.warning(
-            "messages of %r between %s and %s are lost to its subscribers",
-            track.channel, track.position, page.position)
+            "what follows %s in %r cannot be had, its stream is at %s: its subscribers begin anew",
+            track.position, track.channel, page.position)
         track.begin_anew(page)
         self.insufficient(track.channel)
 

@@ -178,8 +178,8 @@ class ChannelOptions:
     recover
         Subscribers' positions in the stream are watched: clients may ask for
         what they missed while they were away, and what a broken link of the
-        engine kept back is read from the history, or its loss told. Nothing
-        is without history.
+        engine kept back is read from the history, or its loss told. Has no
+        effect unless ``history_size`` and ``history_lifetime`` are above 0.
     wildcards
         ``*`` and ``>`` in the name of a subscribed channel stand for others,
         where the engine can do that.

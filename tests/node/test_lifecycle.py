@@ -315,3 +315,9 @@ async def test_an_engine_that_does_not_start_leaves_nothing_behind() -> None:
     with pytest.raises(ClosedError):
         node.publish("a", b"1")
     await node.shutdown()
+
+
+@pytest.mark.parametrize("engine", ["redis://127.0.0.1:6379", MemoryEngine, object()])
+def test_what_is_no_engine_is_refused_at_once(engine: Any) -> None:
+    with pytest.raises(TypeError, match="engine must be an Engine"):
+        Node(engine)
