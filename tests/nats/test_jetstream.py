@@ -313,14 +313,15 @@ async def test_history_while_the_server_is_silent(
 async def test_an_answer_that_is_lost_is_found_out(
     make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str, server: NatsServer
 ) -> None:
-    """What was stored is not stored again, and its place is told."""
-    engine, told = await make_engine(proxy_url, jetstream=True, timeout=PATIENCE)
+    """At once: what was stored is not stored again, and its place is told."""
+    engine, told = await make_engine(proxy_url, jetstream=True, timeout=10 * PATIENCE)
     other, heard = await make_engine(server.url, jetstream=True)
     await other.subscribe("ch")
     await engine.publish_message("ch", message(0), KEPT)
     for number in range(1, 6):
         cut = asyncio.wrap_future(proxy.cut_after(0))
-        position = await engine.publish_message("ch", message(number), KEPT)
+        async with asyncio.timeout(PATIENCE):
+            position = await engine.publish_message("ch", message(number), KEPT)
         await cut
         assert position.offset == number + 1
         await told.restored(number)

@@ -72,7 +72,13 @@ class LinkTransport(Transport):
         assert self._writer is not None
         if self._needs_tls:
             raise ConnectionError("the server does not offer TLS")
-        self._writer.write(payload)
+        if self._is_lost:
+            return
+        try:
+            self._writer.write(payload)
+        except RuntimeError as error:
+            # uvloop's, for a transport that is closed.
+            self._lose(ConnectionError(str(error)))
 
     def writelines(self, payload: list[bytes]) -> None:
         self.write(b"".join(payload))
