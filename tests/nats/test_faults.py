@@ -132,9 +132,9 @@ async def test_nothing_is_told_restored_before_all_of_it_is(
     proxy.accept()
     await second_cut
     assert await told.restored() == [names]
-    assert [kind for kind, _, _ in told.arrived] == ["link_lost", "link_restored"]
     await engine.publish_message("channel-0007", message("x", "channel-0007"))
     await told.until(lambda: bool(told.messages))
+    assert [kind for kind, _, _ in told.arrived] == ["link_lost", "link_restored", "message"]
 
 
 async def first_words(proxy: CuttingProxy) -> bytes:
@@ -332,14 +332,22 @@ async def test_a_server_that_does_not_read_can_be_left(
 ) -> None:
     """With more on its way than any buffer between takes."""
     engine, told = await make_engine(proxy_url, max_pending_bytes=1 << 28, **QUICK)
+    client = engine._link._connection._client
     proxy.stall()
     results = [
         engine.publish_message("ch", Message("ch", bytes(500_000))) for _ in range(100)]
+    held = []
+    while not told.arrived:
+        held.append(client.pending_data_size)
+        await asyncio.sleep(0.01)
+    assert max(held) < 4_000_000, "nats-py was given what it cannot send"
     await told.lost()
     assert all(isinstance(each, EngineUnavailableError) for each in await outcomes(results))
     await engine.close()
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     assert not tasks
+    proxy.unstall()
+    await until(lambda: proxy.num_connections == 0)
 
 
 async def test_a_loop_that_was_busy_is_no_silent_server(
@@ -349,7 +357,8 @@ async def test_a_loop_that_was_busy_is_no_silent_server(
     await engine.subscribe("ch")
     for number in range(3):
         result = engine.publish_message("ch", message(number))
-        await asyncio.sleep(0.001)
+        while not engine._pipe._sent:  # noqa: ASYNC110 - it is at the next turns of the loop
+            await asyncio.sleep(0)
         time.sleep(0.6)  # noqa: ASYNC251 - an application that does not let go of the loop
         await result
     await told.settle(engine)
@@ -487,6 +496,37 @@ async def test_what_is_not_allowed_is_told(
         await told.settle(engine)
         assert told.data == [b"2"]
         assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rule", "what"),
+    [('["*.client.closed", "*.control"]', "publish"), ('["*.client.closed"] }', "subscription")],
+)
+async def test_an_engine_that_may_not_use_its_own_subjects(
+    make_engine: MakeEngine, rule: str, what: str
+) -> None:
+    config = LIMITED.replace(rule, '["*.node.>"]' + rule.partition("]")[2])
+    with NatsServer(config=config) as server, pytest.raises(
+        EngineError, match=f"permissions violation for {what}"
+    ):
+        await make_engine(f"nats://ann:secret@127.0.0.1:{server.port}")
+
+
+async def test_a_channel_that_is_not_allowed_any_more_is_not_restored(
+    make_engine: MakeEngine
+) -> None:
+    with NatsServer(config=LIMITED.replace("*.client.closed", "nothing")) as server:
+        url = f"nats://ann:secret@127.0.0.1:{server.port}"
+        engine, told = await make_engine(url, prefix="p")
+        await engine.subscribe("open")
+        await engine.subscribe("closed")
+        await asyncio.to_thread(server.kill)
+        await told.lost()
+        server._config = LIMITED
+        await asyncio.to_thread(server.start)
+        assert await told.restored() == [{"open"}]
+        await engine.publish_message("open", message(1, "open"))
+        await told.until(lambda: bool(told.messages))
 
 
 async def test_a_wrong_password(make_engine: MakeEngine) -> None:

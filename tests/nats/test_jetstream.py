@@ -380,10 +380,12 @@ async def test_a_lost_answer_whose_message_was_pushed_out_is_not_sent_again(
 
 
 async def test_a_publish_that_could_not_be_sent_at_first_is_not_taken_for_a_lost_one(
-    make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str, server: NatsServer
+    make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str, server: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("fanout.nats.link.LONGEST_PAUSE", 0.05)
     options = ChannelOptions(history_size=1, history_lifetime=600)
-    engine, told = await make_engine(proxy_url, jetstream=True, timeout=3.0)
+    engine, told = await make_engine(proxy_url, jetstream=True, timeout=4.0)
     other, _ = await make_engine(server.url, jetstream=True)
     await engine.publish_message("ch", message("first"), options)
     proxy.refuse()

@@ -13,7 +13,7 @@ import pytest
 
 from fanout import ChannelOptions, Message
 from fanout.nats.headers import Headers
-from fanout.nats.sink import Sink
+from fanout.nats.sink import ChannelSink, Sink
 from fanout.nats.transport import LinkTransport
 from tests.brokers.nats import NatsServer
 from tests.nats.conftest import MakeEngine
@@ -140,6 +140,15 @@ async def test_a_transport_that_is_lost_tells_it_once_and_raises_nothing(how: st
     await transport.wait_closed()
     peer.close()
     server.close()
+
+
+async def test_what_is_not_wanted_any_more_is_not_taken() -> None:
+    taken: list[Any] = []
+    sink = ChannelSink("ch", "p.client.ch", False, 0.0, lambda sink, message: taken.append(message))
+    sink.set_result("one")
+    sink.wanted = False
+    sink.set_result("two")
+    assert taken == ["one"]
 
 
 async def test_what_a_sink_cannot_take_is_logged(caplog: pytest.LogCaptureFixture) -> None:

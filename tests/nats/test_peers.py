@@ -39,8 +39,9 @@ async def test_a_new_node_knows_the_others_and_they_know_it(
 
 
 async def test_nodes_that_start_at_the_same_time_find_each_other(
-    make_engine: MakeEngine, server: NatsServer
+    make_engine: MakeEngine, server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("fanout.nats.peers.HEARTBEAT", SLOW_ENOUGH)
     made = await asyncio.gather(*[make_engine(server.url) for _ in range(8)])
     engines = [engine for engine, _ in made]
     # Of two that do not know each other yet one has been told of the other.
@@ -87,6 +88,7 @@ async def test_a_node_that_does_not_answer_is_left_out_and_comes_back(
     await heard.lost()
     with pytest.raises(EngineUnavailableError):
         await other.channels()
+    other._peers._known.clear()     # as after a longer outage
     proxy.unstall()
     await heard.restored()
     assert sorted(await other.channels()) == ["mine", "theirs"]

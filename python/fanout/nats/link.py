@@ -23,10 +23,10 @@ __all__ = ["Link", "LinkUser"]
 
 log = logging.getLogger("fanout")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before another attempt to connect, at most: what is waited is random."""
-CHUNK = 256
-"""Operations that are handed over before anything else has a turn."""
+CHUNK, CHUNK_BYTES = 256, 1 << 20
+"""Operations that are handed over before anything else has a turn, and their bytes."""
 MOST_PAYLOAD = 1 << 20
 """Bytes of a message before a server has said how many it takes."""
 
@@ -84,7 +84,6 @@ class Link:
         self._answered = 0
         self._sent_at: float | None = None      # when the oldest unanswered mark was sent
         self._mark_arrived: asyncio.Event = asyncio.Event()
-        self._is_lost = False
         self._closing = False
         self._refusal: EngineError | None = None
 
@@ -173,11 +172,11 @@ class Link:
             await connection.flow()
             self._raise_if_lost(connection)
         mark = await self._send_mark(connection, 0)
-        while self._answered < mark:
+        while self._answered < mark and self._refusal is None:
             self._mark_arrived.clear()
             await self._mark_arrived.wait()
         if self._refusal is not None:
-            # Without what the engine itself listens to it would be deaf.
+            # Without what the engine itself says and listens to it is deaf and dumb.
             error, self._refusal = self._refusal, None
             raise error
         for sink in done:
@@ -213,9 +212,7 @@ class Link:
                 if connection is not None:
                     await connection.abort()
                 raise
-            if self._is_lost:
-                self._is_lost = False
-                self._tell(self._user.on_link_restored, self._subscriptions.restored())
+            self._tell(self._user.on_link_restored, self._subscriptions.restored())
             return connection
 
     async def _use(self, connection: Connection) -> Exception:
@@ -265,7 +262,6 @@ class Link:
             # Nobody waits for another connection.
             self._pipe.close()
         self._user.link_down()
-        self._is_lost = True
         self._tell(self._user.on_link_lost, lost, self._pipe.unavailable())
         await connection.abort()
 
@@ -287,9 +283,12 @@ class Link:
                 await self._send_mark(connection, batch.number)
 
     async def _write_batch(self, connection: Connection, batch: Batch) -> None:
-        for at, operation in enumerate(batch.operations):
-            if at % CHUNK == CHUNK - 1:
+        count = size = 0
+        for operation in batch.operations:
+            count += 1
+            if count == CHUNK or size > CHUNK_BYTES:
                 await connection.flow()
+                count = size = 0
             if isinstance(operation, ChannelSink):
                 if operation.wanted:
                     await connection.add(operation)
@@ -298,6 +297,7 @@ class Link:
             elif isinstance(operation, Sink):
                 await connection.subscribe(operation)
             elif operation.size <= connection.max_payload:
+                size += operation.size
                 await connection.publish(*operation)
             else:
                 # This server takes less than the one that was there at the call.
@@ -326,10 +326,13 @@ class Link:
         error = EngineError(f"{self.label}: {trouble}")
         # nats-py has made small letters of it.
         text = str(trouble)
-        if "subscription" not in text:
+        if "subscription" in text and self._subscriptions.refused(text, error):
+            return
+        if self.up:
             self._pipe.refused(text, error)
-        elif not self._subscriptions.refused(text, error):
+        else:
             self._refusal = error
+            self._mark_arrived.set()
 
     # ---- whether the server answers ------------------------------------
 
