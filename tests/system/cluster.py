@@ -153,7 +153,7 @@ class Cluster:
         else:
             self.broker.kill()
             self.broker.start()
-        for proxy in self.proxies:
+        for proxy in (*self.proxies, *self.entrances):
             proxy.unstall()
             proxy.accept()
         self._start_servers()

@@ -239,7 +239,6 @@ async def test_clients_that_do_not_keep_up(
             await load.mark(rooms[0], padding=20_000)
         cluster.entrances[0].unstall()
         await until(lambda: all(each.num_connects > 1 for each in slow), "they came back")
-        assert not load.failures
     for room in rooms:
         assert [each.num_lost(room) for each in subscribers] == [0] * 6
         assert all(each.num_recovered(room) for each in slow)
