@@ -580,10 +580,9 @@ async def test_what_jetstream_refuses_is_told(make_engine: MakeEngine) -> None:
     with NatsServer(jetstream=True) as server:
         engine, _ = await make_engine(server.url, jetstream=True)
         client = await nats.connect(server.url)
-        stream = client.jetstream()
         name = f"{engine._subjects.prefix}_history"
-        config = (await stream.stream_info(name)).config
-        request = {**config.as_dict(), "max_msg_size": 2000}
+        info = json.loads((await client.request(f"$JS.API.STREAM.INFO.{name}")).data)
+        request = {**info["config"], "max_msg_size": 2000}
         answer = await client.request(
             f"$JS.API.STREAM.UPDATE.{name}", json.dumps(request).encode())
         assert b'"error"' not in answer.data, answer.data
