@@ -301,7 +301,11 @@ async def test_what_others_publish_there_is_no_harm(
     for subject in ("client.ch", "client.w.%zz", "control", "admin", "nodes", "newcomers",
                     f"node.{engine._uid}.mark", f"node.{engine._uid}.peer",
                     f"node.{engine._uid}.survey.1", f"node.{engine._uid}.reply.1"):
-        for data in (b"", b"\x00", b"\x11", b"\x03", b"{}", b"[]", b"\xff" * 200):
+        for data in (
+            b"", b"\x00", b"\x11", b"\x03", b"{}", b"[]", b"\xff" * 200, b"a b", b'["a b"]',
+            b'{"kind": "alive", "node": "a b"}', b'{"kind": "survey", "node": "a b"}',
+            b'{"kind": "survey", "node": "0123456789abcdef", "survey": "1 2", "pattern": null}',
+        ):
             await client.publish(f"{prefix}.{subject}", data)
     await client.flush()
     await client.close()

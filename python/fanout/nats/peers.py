@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import random
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ HEARTBEAT = 2.5     # seconds between two signs of life
 EXPIRY = 8.0        # seconds after the last one
 GREETING = 1.0      # seconds that a new node waits to hear of the others, at most
 CHUNK = 200_000     # bytes of channel names in one answer
+_UID = re.compile("[0-9a-f]{16}")
+_NUMBER = re.compile("[0-9]{1,20}")
 
 
 class _Survey(Outcome[None]):
@@ -132,7 +135,7 @@ class Peers:
                 answer = (await call)[0]
             if not status(answer):
                 for uid in json.loads(answer.data):
-                    self._hear(uid)
+                    self._hear(_checked_uid(uid))
         except (TimeoutError, Interrupted):
             return
         finally:
@@ -171,25 +174,27 @@ class Peers:
             self._look(survey)
 
     def _take_newcomer(self, message: Msg) -> None:
-        uid = message.data.decode()
+        uid = _checked_uid(message.data.decode())
+        if not message.reply:
+            raise ValueError("there is nobody to answer")
         known = [self._uid, *self._known]
         self._hear(uid)
         self._pipe.post(message.reply, json.dumps(known).encode(), counted=False)
 
     def _take_from_all(self, message: Msg) -> None:
         what = json.loads(message.data)
-        uid, kind = what["node"], what["kind"]
+        uid, kind = _checked_uid(what["node"]), what["kind"]
         if kind == "bye":
             self._forget(uid)
         elif kind == "survey":
             self._hear(uid)
-            self._answer(uid, what["survey"], what["pattern"])
+            self._answer(uid, _checked_number(what["survey"]), what["pattern"])
         elif self._hear(uid) and not self._closed:
             self._pipe.post(
                 f"{self._subjects.node(uid)}peer", self._uid.encode(), counted=False)
 
     def _take_own(self, message: Msg) -> None:
-        self._hear(message.data.decode())
+        self._hear(_checked_uid(message.data.decode()))
 
     # ---- which channels they want --------------------------------------
 
@@ -256,7 +261,7 @@ class Peers:
     def _take_answer(self, message: Msg) -> None:
         survey = self._surveys.get(message.subject.rpartition(".")[2])
         uid, which, *names = message.data.decode().split(" ")
-        self._hear(uid)
+        self._hear(_checked_uid(uid))
         if survey is None:
             return
         survey.channels.update(map(unescape, names))
@@ -268,3 +273,19 @@ class Peers:
         missing = survey.expected - survey.answered
         if survey.heard and missing.isdisjoint(self._known):
             survey.succeed(None)
+
+
+# What others say becomes part of a subject, and a subject that NATS does not
+# take ends the connection.
+
+
+def _checked_uid(uid: object) -> str:
+    if not (isinstance(uid, str) and _UID.fullmatch(uid)):
+        raise ValueError(f"not a node's uid: {uid!r:.60}")
+    return uid
+
+
+def _checked_number(number: object) -> str:
+    if not (isinstance(number, str) and _NUMBER.fullmatch(number)):
+        raise ValueError(f"not a survey's number: {number!r:.60}")
+    return number
