@@ -14,6 +14,7 @@ from tests.brokers.proxy import CuttingProxy
 from tests.brokers.valkey import ValkeyServer
 from tests.redis.recorder import Told
 
+NewEngine = Callable[..., RedisEngine]
 MakeEngine = Callable[..., Awaitable[tuple[RedisEngine, Told]]]
 
 
@@ -54,16 +55,26 @@ def prefix() -> str:
 
 
 @pytest.fixture
-async def make_engine(prefix: str) -> AsyncIterator[MakeEngine]:
-    """Makes running engines of one system, and what they tell."""
+async def new_engine(prefix: str) -> AsyncIterator[NewEngine]:
+    """Makes engines of one system that do not run yet; they are closed, whatever happens."""
     engines: list[RedisEngine] = []
 
+    def make(*addresses: str, **options: Any) -> RedisEngine:
+        engines.append(RedisEngine(*addresses, **{"prefix": prefix, **options}))
+        return engines[-1]
+
+    yield make
+    await asyncio.gather(*[engine.close() for engine in engines])
+
+
+@pytest.fixture
+def make_engine(new_engine: NewEngine) -> MakeEngine:
+    """Makes running engines of one system, and what they tell."""
+
     async def make(*addresses: str, **options: Any) -> tuple[RedisEngine, Told]:
-        engine = RedisEngine(*addresses, **{"prefix": prefix, **options})
-        engines.append(engine)
+        engine = new_engine(*addresses, **options)
         told = Told()
         await engine.run(told)
         return engine, told
 
-    yield make
-    await asyncio.gather(*[engine.close() for engine in engines])
+    return make

@@ -20,7 +20,7 @@ from fanout import (
 )
 from tests.brokers.cluster import Cluster, ClusterNode
 from tests.conformance.engines import PATIENCE
-from tests.redis.conftest import MakeEngine
+from tests.redis.conftest import MakeEngine, NewEngine
 from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=100_000, history_lifetime=600)
@@ -270,8 +270,10 @@ async def test_slots_of_a_dead_node_go_to_another(
             lambda: {message.channel for message in told.messages} == set(channels))
 
 
-async def test_a_cluster_that_is_gone_is_told_by_run(prefix: str, shared: Cluster) -> None:
-    engine = RedisEngine("redis+cluster://127.0.0.1:1", prefix=prefix, timeout=0.5)
+async def test_a_cluster_that_is_gone_is_told_by_run(
+    new_engine: NewEngine, shared: Cluster
+) -> None:
+    engine = new_engine("redis+cluster://127.0.0.1:1", timeout=0.5)
     with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1:1\b"):
         await engine.run(Told())
 

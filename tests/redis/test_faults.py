@@ -12,17 +12,20 @@ import pytest
 from fanout import (
     ChannelOptions,
     ClientInfo,
+    ClosedError,
     EngineError,
     EngineUnavailableError,
     Message,
-    RedisEngine,
     StreamPosition,
 )
+from fanout.redis.address import parse_address
+from fanout.redis.commands import CommandLink
+from fanout.redis.dial import ServerDialer
 from fanout.redis.link import pack
 from tests.brokers.proxy import CuttingProxy
 from tests.brokers.valkey import ValkeyServer
 from tests.conformance.engines import PATIENCE
-from tests.redis.conftest import MakeEngine
+from tests.redis.conftest import MakeEngine, NewEngine
 from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=1_000_000, history_lifetime=600)
@@ -391,6 +394,8 @@ async def test_a_loop_that_was_busy_breaks_no_link(
     try:
         for _ in range(3):
             results = [engine.publish_message("ch", message(1), KEPT), engine.subscribe("other")]
+            for _ in range(3):
+                await asyncio.sleep(0)      # until they have been sent
             theirs.send(b"x")
             await asyncio.gather(*results)
             await engine.unsubscribe("other")
@@ -446,10 +451,10 @@ async def test_a_server_that_became_a_replica_takes_nothing(
 
 
 async def test_a_replica_is_no_server_to_start_with(
-    own_server: ValkeyServer, prefix: str
+    own_server: ValkeyServer, new_engine: NewEngine
 ) -> None:
     own_server.client().replicaof("127.0.0.1", 1)
-    engine = RedisEngine(own_server.url, prefix=prefix, timeout=0.3)
+    engine = new_engine(own_server.url, timeout=0.3)
     with pytest.raises(EngineUnavailableError, match="is a replica"):
         await engine.run(Told())
 
@@ -568,16 +573,18 @@ async def test_scripts_flushed_under_load_cost_no_message_and_no_order(
 # ---- the end -------------------------------------------------------------------
 
 
-async def test_closing_waits_for_answers(server: ValkeyServer, prefix: str) -> None:
-    engine = RedisEngine(server.url, prefix=prefix)
+async def test_closing_waits_for_answers(server: ValkeyServer, new_engine: NewEngine) -> None:
+    engine = new_engine(server.url)
     await engine.run(Told())
     results = [engine.publish_message("ch", message(number), KEPT) for number in range(100)]
     await engine.close()
     assert [(await result).offset for result in results] == list(range(1, 101))
 
 
-async def test_closing_while_the_server_hangs_ends(own_server: ValkeyServer, prefix: str) -> None:
-    engine = RedisEngine(own_server.url, prefix=prefix, **QUICK)
+async def test_closing_while_the_server_hangs_ends(
+    own_server: ValkeyServer, new_engine: NewEngine
+) -> None:
+    engine = new_engine(own_server.url, **QUICK)
     await engine.run(Told())
     own_server.pause()
     result = engine.publish_message("ch", message(1))
@@ -587,9 +594,11 @@ async def test_closing_while_the_server_hangs_ends(own_server: ValkeyServer, pre
         await result
 
 
-async def test_an_unreachable_server_is_told_by_run(own_server: ValkeyServer, prefix: str) -> None:
+async def test_an_unreachable_server_is_told_by_run(
+    own_server: ValkeyServer, new_engine: NewEngine
+) -> None:
     own_server.stop()
-    engine = RedisEngine(own_server.url, prefix=prefix, timeout=0.3)
+    engine = new_engine(own_server.url, timeout=0.3)
     with pytest.raises(EngineUnavailableError, match=str(own_server.port)):
         await engine.run(Told())
     # It can be started once the server is there.
@@ -599,10 +608,10 @@ async def test_an_unreachable_server_is_told_by_run(own_server: ValkeyServer, pr
 
 
 async def test_run_waits_for_a_server_that_is_just_starting(
-    own_server: ValkeyServer, prefix: str
+    own_server: ValkeyServer, new_engine: NewEngine
 ) -> None:
     own_server.stop()
-    engine = RedisEngine(own_server.url, prefix=prefix, timeout=PATIENCE)
+    engine = new_engine(own_server.url, timeout=PATIENCE)
     starting = asyncio.create_task(engine.run(Told()))
     await asyncio.to_thread(own_server.start)
     await starting
@@ -610,10 +619,28 @@ async def test_run_waits_for_a_server_that_is_just_starting(
 
 
 async def test_a_server_that_never_answers_is_told_by_run(
-    own_server: ValkeyServer, prefix: str
+    own_server: ValkeyServer, new_engine: NewEngine
 ) -> None:
     own_server.pause()
-    engine = RedisEngine(own_server.url, prefix=prefix, timeout=0.3)
+    engine = new_engine(own_server.url, timeout=0.3)
     with pytest.raises(EngineUnavailableError):
         await engine.run(Told())
     await engine.close()
+
+
+async def test_closing_while_somebody_asks_again(
+    own_server: ValkeyServer, new_engine: NewEngine
+) -> None:
+    """A question that takes several steps ends with the engine, and does not wait for ever."""
+    engine = new_engine(own_server.url, **QUICK)
+    await engine.run(Told())
+    own_server.pause()
+    asked = asyncio.create_task(engine.presence("ch"))
+    await asyncio.sleep(0)
+    await engine.close()
+    with pytest.raises((ClosedError, EngineUnavailableError)):
+        await asked
+    link = CommandLink(ServerDialer(parse_address(own_server.url), 1.0), engine._settings)
+    await link.close()
+    with pytest.raises(ClosedError):
+        link.execute(pack(b"PING"), lambda reply: reply)

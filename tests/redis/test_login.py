@@ -18,7 +18,7 @@ from fanout import (
 )
 from tests.brokers.tls import Certificates
 from tests.brokers.valkey import ValkeyServer, redis_binary
-from tests.redis.conftest import MakeEngine
+from tests.redis.conftest import MakeEngine, NewEngine
 from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=10, history_lifetime=600)
@@ -112,10 +112,9 @@ async def test_a_channel_that_is_forbidden_is_refused_alone(
 
 
 @pytest.mark.parametrize("login", ["", ":wrong@", "alice:wrong@", f"bob:{QUOTED}@"])
-async def test_a_login_that_is_refused_ends_run_at_once(prefix: str, login: str) -> None:
+async def test_a_login_that_is_refused_ends_run_at_once(new_engine: NewEngine, login: str) -> None:
     with ValkeyServer(password=SECRET, acl=[f"alice on >{SECRET} +@all ~* &*"]) as server:
-        engine = RedisEngine(
-            f"redis://{login}127.0.0.1:{server.port}", prefix=prefix, timeout=1000)
+        engine = new_engine(f"redis://{login}127.0.0.1:{server.port}", timeout=1000)
         with pytest.raises(EngineError) as caught:
             await engine.run(Told())
         assert str(server.port) in str(caught.value)
@@ -141,12 +140,11 @@ async def test_a_unix_socket(make_engine: MakeEngine, tmp_path: Path) -> None:
 
 
 async def test_no_secret_is_shown(
-    own_server: ValkeyServer, prefix: str, caplog: pytest.LogCaptureFixture
+    own_server: ValkeyServer, new_engine: NewEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     own_server.client().config_set("requirepass", SECRET)
-    engine = RedisEngine(
-        f"redis://:{QUOTED}@127.0.0.1:{own_server.port}", prefix=prefix, timeout=0.2)
+    engine = new_engine(f"redis://:{QUOTED}@127.0.0.1:{own_server.port}", timeout=0.2)
     told = Told()
     await engine.run(told)
     shown = [engine.name, repr(engine), repr(engine._addresses)]

@@ -17,7 +17,7 @@ from fanout import (
 from tests.brokers.sentinel import MASTER_NAME, SentinelSetup
 from tests.brokers.valkey import ValkeyServer
 from tests.conformance.engines import PATIENCE
-from tests.redis.conftest import MakeEngine
+from tests.redis.conftest import MakeEngine, NewEngine
 from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=10_000, history_lifetime=600)
@@ -89,9 +89,9 @@ async def test_sentinels_that_are_down_or_hang_are_passed_over(
     assert await publish(engine, b"1") == 1
 
 
-async def test_a_master_that_no_sentinel_knows(setup: SentinelSetup, prefix: str) -> None:
+async def test_a_master_that_no_sentinel_knows(setup: SentinelSetup, new_engine: NewEngine) -> None:
     url = url_of(setup).replace(f"/{MASTER_NAME}", "/another")
-    engine = RedisEngine(url, prefix=prefix, timeout=0.5)
+    engine = new_engine(url, timeout=0.5)
     with pytest.raises(EngineUnavailableError, match="know no master 'another'"):
         await engine.run(Told())
 

@@ -19,8 +19,6 @@ from fanout.redis.slots import NUM_SLOTS, Place, SlotRange, fetch_slots, slot_of
 
 __all__ = ["Cluster"]
 
-_PAUSE = 0.05
-"""Seconds before commands are sent again that a node could not carry out just then."""
 _LOOK_PAUSE = 0.2
 """Seconds between two looks at whose the slots are, at least."""
 _LOOK_AGAIN = 1.0
@@ -75,6 +73,7 @@ class Cluster:
         self._closed = False
         self._looking: asyncio.Task[None] | None = None
         self._look_again = False
+        self._will_look = False
         self._timers: set[asyncio.TimerHandle] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self.slot: Callable[[str | bytes], int] = lru_cache(_MOST_SLOTS_KNOWN)(
@@ -171,12 +170,21 @@ class Cluster:
         for other, commands in batches.items():
             other.accept(commands)
 
-    def later(self, call: Callable[[], object]) -> None:
-        """Call something after a short while, unless this is closed before."""
-        self._call_later(_PAUSE, call)
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something after so long, unless this is closed before."""
+        handle: list[asyncio.TimerHandle] = []
+
+        def run() -> None:
+            self._timers.discard(handle[0])
+            call()
+
+        if not self._closed:
+            handle.append(self._loop.call_later(seconds, run))
+            self._timers.add(handle[0])
 
     def look(self) -> None:
         """Find out whose the slots are, soon."""
+        self._will_look = False
         if self._closed or not self._is_open:
             return
         if self._looking is None:
@@ -277,23 +285,13 @@ class Cluster:
                     break
         finally:
             self._looking = None
-        if any(self._is_down(place) for place in self._nodes):
-            self._call_later(_LOOK_AGAIN, self.look)
+        if any(self._is_down(place) for place in self._nodes) and not self._will_look:
+            self._will_look = True
+            self.later(_LOOK_AGAIN, self.look)
 
     def _is_down(self, place: Place) -> bool:
         node = self._nodes.get(place)
         return node is None or node.commands.wire is None or node.subscriptions.wire is None
-
-    def _call_later(self, seconds: float, call: Callable[[], object]) -> None:
-        handle: list[asyncio.TimerHandle] = []
-
-        def run() -> None:
-            self._timers.discard(handle[0])
-            call()
-
-        if not self._closed:
-            handle.append(self._loop.call_later(seconds, run))
-            self._timers.add(handle[0])
 
 
 async def _end(node: Node) -> None:

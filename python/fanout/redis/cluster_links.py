@@ -22,6 +22,9 @@ __all__ = ["Moving", "NodeCommands", "NodeSubscriptions"]
 
 T = TypeVar("T")
 
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+"""Seconds before that is sent again which a node could not do just then."""
 _ASKING = pack(b"ASKING")
 _NOT_NOW = frozenset({"TRYAGAIN", "CLUSTERDOWN"})
 _ELSEWHERE = frozenset({"MOVED", "ASK"})
@@ -42,6 +45,7 @@ class NodeCommands(CommandLink):
         """Where commands are to go that the node has not, though it has their slot."""
         self._must_settle = False
         self._not_now = False
+        self._pause = _FIRST_PAUSE
 
     def execute(
         self, body: bytes, convert: Callable[[Any], T], channel: str | bytes = "",
@@ -84,12 +88,16 @@ class NodeCommands(CommandLink):
             self._cluster.look()
 
     def settled(self) -> None:
-        if self.must_reconnect or not self._must_settle or self.num_sent or self.is_closed:
+        if self.must_reconnect or self.num_sent or self.is_closed:
+            super().settled()
+        elif not self._must_settle:
+            self._pause = _FIRST_PAUSE
             super().settled()
         elif self._not_now:
             self._not_now = False
             self.held = True
-            self._cluster.later(self.settle)
+            self._cluster.later(self._pause, self.settle)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         else:
             self._must_settle = False
             self._cluster.settled(self)
@@ -176,9 +184,10 @@ class NodeSubscriptions(SubscriptionLink):
         topic = self._topics.get(name)  # type: ignore[call-overload]
         if topic is None or not topic.subscribed:
             return
-        was_live = topic.confirmed
-        topic.subscribed = topic.confirmed = False
+        was_live, topic.confirmed = topic.confirmed, False
         if topic.num_sent == 0:
+            # Else what is under way tells what becomes of it.
+            topic.subscribed = False
             self._change(topic)
         if was_live:
             self.await_again(topic)
@@ -203,7 +212,7 @@ class NodeSubscriptions(SubscriptionLink):
                 self._cluster.look()
             if not self._will_retry:
                 self._will_retry = True
-                self._cluster.later(self._retry)
+                self._cluster.later(_FIRST_PAUSE, self._retry)
         return True
 
     def went_down(self, error: Exception) -> None:

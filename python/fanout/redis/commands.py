@@ -103,6 +103,8 @@ class CommandLink(Link):
         ):
             self._refuse_more(size)
         if not self._scheduled:
+            if self.is_closed:
+                raise ClosedError("the engine is closed")
             self._scheduled = True
             self._loop.call_soon(self._flush)
             self._tick_deadline = self._loop.time() + settings.timeout
@@ -122,6 +124,7 @@ class CommandLink(Link):
 
     async def close(self) -> None:
         self.is_closed = True
+        self._scheduled = False
         await super().close()
         if self._timer is not None:
             self._timer.cancel()

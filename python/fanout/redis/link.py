@@ -15,7 +15,7 @@ import hiredis
 from fanout.errors import EngineError, EngineUnavailableError
 from fanout.redis.dial import Dialer
 
-__all__ = ["PING", "Link", "LinkSettings", "Refusal", "pack", "reason"]
+__all__ = ["PING", "SECOND_LOOK", "Link", "LinkSettings", "Refusal", "pack", "reason"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
@@ -25,7 +25,7 @@ Never more than the time limit of operations, which wait for the attempt.
 """
 _LATE = 0.05
 """Seconds by which a timer is late when the loop was busy with something else."""
-_SECOND_LOOK = 0.01
+SECOND_LOOK = 0.01
 """Seconds after which a late timer looks again; that one is late at most once more."""
 _WRITE_BUFFER = 256 * 1024
 """Bytes that a transport may hold before the link keeps back what follows."""
@@ -265,7 +265,7 @@ class Link(abc.ABC):
         """See whether the other side is still there; ask when it is quiet."""
         now = self._loop.time()
         if self.is_late(now, self._pulse):
-            self._pulse = self._loop.call_later(_SECOND_LOOK, self._watch)
+            self._pulse = self._loop.call_later(SECOND_LOOK, self._watch)
             return
         interval, timeout = self.settings.ping_interval, self.settings.timeout
         self._pulse = None

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from fanout._awaitable import Ready
 from fanout.errors import ClosedError, EngineError
 from fanout.redis.dial import Dialer
-from fanout.redis.link import PING, Link, LinkSettings, Refusal, pack
+from fanout.redis.link import PING, SECOND_LOOK, Link, LinkSettings, Refusal, pack
 
 __all__ = ["SUBSCRIBE", "Asked", "SubscriptionLink", "Topic", "Wait"]
 
@@ -375,7 +375,7 @@ class SubscriptionLink(Link):
     def _check(self) -> None:
         now = self._loop.time()
         if self.is_late(now, self._timer):
-            self._timer = self._loop.call_later(0.01, self._check)
+            self._timer = self._loop.call_later(SECOND_LOOK, self._check)
             return
         self._timer = None
         self.break_if_dead(now)
@@ -393,11 +393,14 @@ class SubscriptionLink(Link):
     # ---- the connection ------------------------------------------------
 
     def came_up(self) -> None:
-        # Those that nobody else can tell of come first: other nodes wait for them.
         wanted = [topic for topic in self._topics.values() if topic.wanted]
-        wanted.sort(key=lambda topic: (topic.channel is not None, not topic.kept))
         self._missing = set(self._lost)
-        self._send(SUBSCRIBE, wanted)
+        # What nodes tell each other comes first, and what had been delivered before.
+        self._send(SUBSCRIBE, [
+            *(topic for topic in wanted if topic.channel is None),
+            *(topic for topic in wanted if topic.channel is not None and topic.kept),
+            *(topic for topic in wanted if topic.channel is not None and not topic.kept),
+        ])
         self._tell_if_whole()
 
     def went_down(self, error: Exception) -> None:
