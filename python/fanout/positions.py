@@ -272,6 +272,8 @@ class Positions:
                 track.verify = True
                 track.cut = cut
                 track.readings.clear()      # and so may be what is being read
+                if cut:
+                    track.take_held()       # or waits; the history has it, if anything has
 
     def repair(self, track: Track, *, verify: bool = False) -> asyncio.Task[bool]:
         """Read what may be missing and deliver it; the result says whether nothing is.

@@ -130,6 +130,33 @@ async def test_a_verification_while_the_link_is_broken_says_nothing_of_what_come
     assert offsets(connection) == [1, 2, 3, 4, 5, 6]
 
 
+async def test_what_was_held_before_the_link_broke_again_is_not_delivered(
+    node: Node, engine: LossyEngine
+) -> None:
+    """It may be of what the stream is no more, and fit all the same."""
+    connection = await Connection.made(node, "ch")
+    await fill(node, 5)
+    node.on_link_lost(["ch"], CUT)
+    engine.read_error = ConnectionError("not yet")
+    node.on_link_restored(["ch"])
+    for _ in range(4):
+        await node.publish("ch", b'"of the stream that is lost"')
+    node.on_link_lost(["ch"], CUT)
+    engine.cut = True
+    engine.streams.set_back("ch", 4)
+    for _ in range(2):
+        await node.publish("ch", b'"new"')
+    engine.read_error = None
+    await eventually(lambda: _track(node).offset > 5)
+    engine.cut = False
+    node.on_link_restored(["ch"])
+    await settle(node)
+    pushed = [push["pub"] for push in connection.pushes() if "pub" in push]
+    assert [(pub["offset"], pub["data"]) for pub in pushed] == [
+        *((offset, 1) for offset in range(1, 6)), (6, "new"), (7, "new")]
+    assert connection.unsubscribed == []
+
+
 async def test_what_arrives_before_the_verification_is_not_taken_for_old(
     node: Node, engine: LossyEngine
 ) -> None:
