@@ -79,6 +79,13 @@ async def test_the_broker_comes_back_with_older_data(
             await asyncio.to_thread(shutil.copytree, broker.data, older)
             await asyncio.to_thread(broker.start)
             await load.more(50)
+            for room in rooms:
+                place = await load.mark(room)
+                await until(
+                    lambda room=room, place=place: all(  # type: ignore[misc]
+                        each.place(room) >= _pair(place) for each in subscribers),
+                    "all have what will be gone",
+                )
             await asyncio.to_thread(broker.kill)
             await asyncio.to_thread(shutil.rmtree, broker.data)
             await asyncio.to_thread(shutil.copytree, older, broker.data)
