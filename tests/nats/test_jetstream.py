@@ -173,6 +173,46 @@ async def test_many_are_present(make_engine: MakeEngine, server: NatsServer) -> 
     assert (stats.num_clients, stats.num_users) == (1500, 7)
 
 
+async def test_only_what_was_missed_is_read(
+    make_engine: MakeEngine, server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In rings of two sizes, whatever was missed; the answers are those of reading all."""
+    monkeypatch.setattr("fanout.nats.history.MOST_MISSED", 8)
+    engine, _ = await make_engine(server.url, jetstream=True)
+    for number in range(1, 26):
+        size = 5 if number <= 10 else 12
+        position = await engine.publish_message("ch", message(number), ChannelOptions(
+            history_size=size, history_lifetime=600))
+    got: list[int] = []
+    take_all = engine._storage.api.all
+
+    async def counted(*arguments: Any) -> Any:
+        found = await take_all(*arguments)
+        got.append(len(found))
+        return found
+
+    monkeypatch.setattr(engine._storage.api, "all", counted)
+    everything = await engine.history_stream("ch")
+    assert [each.offset for each in everything.messages] == list(range(14, 26))
+    for offset in range(28):
+        for limit in (None, 0, 1, 3):
+            got.clear()
+            page = await engine.history_stream(
+                "ch", StreamPosition(offset, position.epoch), limit)
+            expected = [
+                each for each in everything.messages if each.offset > offset][:limit]
+            if offset > 25:
+                expected = []
+            assert page.messages == expected
+            assert page.position == position
+            assert page.recoverable is (13 <= offset <= 25)
+            # (A limit of none counts as any other: what is missed is looked at.)
+            if offset == 25:
+                assert got == []
+            elif 17 <= offset < 25:
+                assert got == [25 - offset]
+
+
 # ---- the server --------------------------------------------------------------
 
 
@@ -471,6 +511,7 @@ async def test_what_a_dead_node_kept_is_given_back_by_the_next_that_starts(
     make_engine: MakeEngine, server: NatsServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = ChannelOptions(history_size=10, history_lifetime=0.3)
+    monkeypatch.setattr("fanout.nats.history.OTHERS", (0.0, 0.1))
     engine, _ = await make_engine(server.url, jetstream=True)
     monkeypatch.setattr(engine._storage.history, "_due", lambda channel, at: None)
     for channel in ("a", "b c", "d.e"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,10 +100,15 @@ class JetStreamApi:
         sequence: int = found["message"]["seq"]
         return sequence
 
-    async def all(self, stream: str, subject: str, until: float) -> list[RawMessage]:
-        """The newest message of every subject that matches, in the order they were stored."""
+    async def all(
+        self, stream: str, subjects: Sequence[str], until: float
+    ) -> list[RawMessage]:
+        """The newest message of every subject that matches, in the order they were stored.
+
+        More than a thousand can be had of one subject with wildcards only.
+        """
         found: list[RawMessage] = []
-        ask: dict[str, object] = {"multi_last": [subject]}
+        ask: dict[str, object] = {"multi_last": list(subjects)}
         start = 0
         while True:
             body = {**ask, "batch": BATCH, "max_bytes": BATCH_BYTES}
@@ -113,8 +118,8 @@ class JetStreamApi:
                 f"$JS.API.DIRECT.GET.{stream}", _json(body), until=until, many=True)
             code = status(end)
             if code == "413":
-                # More than a thousand: they are to be had one after the other.
-                ask, start = {"next_by_subj": subject}, 1
+                # Too many: they are to be had one after the other.
+                ask, start = {"next_by_subj": subjects[0]}, 1
                 found.clear()
                 continue
             found += map(_read, answers)
@@ -146,6 +151,9 @@ class JetStreamApi:
         """
         pause = FIRST_PAUSE
         tried = False
+        # It may have waited for too long before it even begins.
+        if self._loop.time() >= until:
+            raise self._pipe.unavailable()
         while True:
             try:
                 return await work(min(until, self._loop.time() + self._pipe.timeout / 2))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from fanout.nats.stream import (
     plan_message,
     plan_state,
     removable_below,
+    ring,
     ttl,
 )
 from fanout.nats.streams import Streams
@@ -50,6 +52,10 @@ OVERHEAD = SIZE + 256
 """Bytes of a stored message beside the message itself and its subject, at most."""
 MOST_TOPS = 100_000
 """Channels whose newest record is remembered."""
+MOST_MISSED = 200
+"""Messages that are asked for one by one, in place of all that are kept."""
+OTHERS = (0.5, 5.0)
+"""Seconds after its end in which a channel of another node's is compacted."""
 
 
 class _Conflict(Exception):
@@ -66,7 +72,7 @@ class History:
     twice. It also makes it harmless to send a write again.
 
     due
-        Told until when, by the server's clock, a channel's history is kept.
+        Told when, by the server's clock, a channel is to be compacted.
     """
 
     def __init__(
@@ -161,8 +167,12 @@ class History:
 
         await self._again(self._until_no_conflict(work), until, changes=True)
 
-    async def compact(self, channel: str, until: float) -> None:
-        """Give back what is not kept any more."""
+    async def compact(self, channel: str, until: float, *, thorough: bool) -> None:
+        """Give back what is not kept any more.
+
+        thorough
+            Also what somebody else did not come to.
+        """
 
         async def work(until: float) -> None:
             newest = await self._newest(channel, until)
@@ -170,14 +180,14 @@ class History:
             if newest is None:
                 return
             if holds(newest, now):
-                # Somebody else's, who may be gone before it ends.
-                self._due(channel, newest.alive_until)
+                # Whoever published it comes first, if it is still there.
+                self._due(channel, newest.alive_until + random.uniform(*OTHERS))
             elif not exists(newest, now):
                 await self._purge(channel, ">", newest.sequence + 1, until)
             elif newest.is_message:
                 await self._write_state(
                     channel, newest, newest.record.meta_lifetime, newest.ends, now, until)
-            else:
+            elif thorough:
                 await self._purge(channel, "*", newest.sequence, until)
 
         await self._again(self._until_no_conflict(work), until, changes=True)
@@ -223,15 +233,10 @@ class History:
         """A page of the stream, which exists from now on."""
 
         async def work(until: float) -> HistoryPage:
-            if (limit == 0 and since is None) or (since is not None and since.epoch):
-                # Mostly somebody wants to know whether anything is missing, and nothing is.
-                newest = await self._newest(channel, until)
-                if newest is not None and exists(newest, self._clock.now()):
-                    top = StreamPosition(newest.record.offset, newest.record.epoch)
-                    if (since is None or (since == top and not reverse)) and (
-                        newest.is_message or not self._is_fading(newest)
-                    ):
-                        return HistoryPage([], top, True)
+            if not reverse and (since.epoch if since is not None else limit == 0):
+                short = await self._short_page(channel, since, limit, until)
+                if short is not None:
+                    return short
             stored = await self._all(channel, until)
             newest = stored[-1] if stored else None
             now = self._clock.now()
@@ -254,6 +259,36 @@ class History:
             return HistoryPage([each.message(channel) for each in chosen], top, recoverable)
 
         return await self._again(self._until_no_conflict(work), until, changes=False)
+
+    async def _short_page(
+        self, channel: str, since: StreamPosition | None, limit: int | None, until: float
+    ) -> HistoryPage | None:
+        """What was missed since a position, if little was; mostly nothing was.
+
+        None when everything there is must be looked at.
+        """
+        newest = await self._newest(channel, until)
+        if newest is None or not exists(newest, self._clock.now()):
+            return None
+        top = StreamPosition(newest.record.offset, newest.record.epoch)
+        if since is None or since == top:
+            if not newest.is_message and self._is_fading(newest):
+                return None
+            return HistoryPage([], top, True)
+        missed = range(since.offset + 1, top.offset + 1)
+        size = newest.record.size
+        if (
+            since.epoch != top.epoch
+            or not 0 < len(missed) <= min(size, MOST_MISSED)
+            or since.offset + 1 < newest.record.since
+        ):
+            return None
+        stored = await self._all(channel, until, [ring(size, offset) for offset in missed])
+        found = kept(stored, self._clock.now())
+        if [each.record.offset for each in found] != list(missed):
+            return None     # something came, or ended, meanwhile
+        messages = [each.message(channel) for each in found[:limit]]
+        return HistoryPage(messages, top, True)
 
     def _is_fading(self, state: Stored) -> bool:
         """Less than half of a stream's life without messages is left."""
@@ -329,11 +364,13 @@ class History:
             raise Behind
         return None if found is None else _unpacked(found)
 
-    async def _all(self, channel: str, until: float) -> list[Stored]:
+    async def _all(
+        self, channel: str, until: float, which: Sequence[str] = (">",)
+    ) -> list[Stored]:
         await self._streams.ready(until)
-        subject = self._subject(channel, ">")
-        least = await self._least(subject, until)
-        found = await self._api.all(self._streams.history, subject, until)
+        subjects = [self._subject(channel, each) for each in which]
+        least = await self._least(self._subject(channel, ">"), until)
+        found = await self._api.all(self._streams.history, subjects, until)
         if (found[-1].sequence if found else 0) < least:
             raise Behind
         return [_unpacked(each) for each in found]

@@ -7,6 +7,7 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import Protocol
 
 from fanout.errors import FanoutError
 from fanout.nats.api import ApiError, JetStreamApi, NotReady
@@ -26,11 +27,15 @@ MOST_DUE = 1_000_000        # channels that are looked after
 ADOPTED = 500               # channels looked at in a second, when a node starts
 
 
+class Compact(Protocol):
+    """Gives back what a channel does not keep any more."""
+
+    def __call__(self, channel: str, until: float, *, thorough: bool) -> Awaitable[None]: ...
+
+
 class Janitor:
     """Compacts each channel when its history ends.
 
-    compact
-        Gives back what a channel does not keep any more.
     channels
         All that have messages in the store.
     """
@@ -40,7 +45,7 @@ class Janitor:
         api: JetStreamApi,
         streams: Streams,
         clock: ServerClock,
-        compact: Callable[[str, float], Awaitable[None]],
+        compact: Compact,
         channels: Callable[[float], Awaitable[set[str]]],
     ) -> None:
         self._api = api
@@ -52,6 +57,7 @@ class Janitor:
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []    # one entry for each of them
         self._timer: asyncio.TimerHandle | None = None
+        self._adopted: set[str] = set()     # and not looked at yet
         self._ready: deque[str] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._num_workers = 0
@@ -114,7 +120,9 @@ class Janitor:
             while self._ready:
                 channel = self._ready.popleft()
                 try:
-                    await self._compact(channel, self._api.deadline)
+                    thorough = channel in self._adopted
+                    self._adopted.discard(channel)
+                    await self._compact(channel, self._api.deadline, thorough=thorough)
                 except FanoutError as error:
                     log.info("what is over of %r is not given back yet: %s", channel, error)
                     self.due(channel, self._clock.now() + FAILED)
@@ -131,6 +139,7 @@ class Janitor:
         now = self._clock.now()
         for at, channel in enumerate(channels):
             if channel not in self._due:
+                self._adopted.add(channel)
                 self.due(channel, now + at / ADOPTED)
 
     async def _keep_clock(self) -> None:

@@ -49,7 +49,8 @@ class Presence:
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
         async def work(until: float) -> dict[str, ClientInfo]:
-            found = await self._api.all(self._streams.presence, self._subject(channel, "*"), until)
+            found = await self._api.all(
+                self._streams.presence, [self._subject(channel, "*")], until)
             now = self._clock.now()
             present: dict[str, ClientInfo] = {}
             for each in found:

@@ -30,6 +30,7 @@ __all__ = [
     "plan_message",
     "plan_state",
     "removable_below",
+    "ring",
     "ttl",
 ]
 
@@ -117,6 +118,11 @@ class Plan:
     trims: int = 0
 
 
+def ring(size: int, offset: int) -> str:
+    """Where the message of an offset is, in a ring of so many."""
+    return f"{size}-{offset % size}"
+
+
 def plan_message(
     newest: Stored | None, options: ChannelOptions, meta_lifetime: float, mark: bytes, now: float
 ) -> Plan:
@@ -144,7 +150,7 @@ def plan_message(
     record = Record(
         epoch, offset, mark, size, lifetime, own_meta,
         guard=_guard(newest, now), since=since, others=others)
-    return Plan(record, f"{size}-{offset % size}", clears, trims)
+    return Plan(record, ring(size, offset), clears, trims)
 
 
 def plan_state(
