@@ -14,6 +14,7 @@ import hiredis
 
 from fanout.errors import EngineError, EngineUnavailableError
 from fanout.redis.dial import Dialer
+from fanout.redis.script import words
 
 __all__ = ["PING", "SECOND_LOOK", "Link", "LinkSettings", "Refusal", "pack", "reason"]
 
@@ -49,9 +50,7 @@ class LinkSettings:
 
 def pack(*arguments: bytes) -> bytes:
     """A command as the server reads it."""
-    parts = [b"*%d\r\n" % len(arguments)]
-    parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
-    return b"".join(parts)
+    return b"*%d\r\n%b" % (len(arguments), words(*arguments))
 
 
 PING = pack(b"PING")

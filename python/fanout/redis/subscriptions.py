@@ -142,12 +142,6 @@ class SubscriptionLink(Link):
         topic.leaving.append(future)
         return future
 
-    @property
-    def channels(self) -> list[str]:
-        """The channels that are wanted."""
-        return [topic.channel for topic in self._topics.values()
-                if topic.wanted and topic.channel is not None]
-
     async def close(self) -> None:
         topics = [*self._topics.values()]
         self._topics.clear()
