@@ -278,7 +278,7 @@ class Link(abc.ABC):
             due = now + timeout
         else:
             due = self.last_received + interval
-        self._pulse = self._loop.call_at(min(due, now + interval), self._watch)
+        self._pulse = self._loop.call_at(min(due, now + min(interval, timeout)), self._watch)
 
     def break_if_dead(self, now: float) -> bool:
         """Break the connection off if an answer is due and nothing has come for too long."""
