@@ -108,7 +108,7 @@ class Link:
         pause = FIRST_PAUSE
         while True:
             try:
-                connection = await self._connect(until - self._loop.time())
+                connection = await self._connect()
                 break
             except ConnectionError as error:
                 # Wrong passwords do not get right by trying; a server that is
@@ -148,9 +148,11 @@ class Link:
 
     # ---- connecting ----------------------------------------------------
 
-    async def _connect(self, timeout: float) -> Connection:  # noqa: ASYNC109
+    async def _connect(self) -> Connection:
         connection = Connection(self._servers[0], self._login, self._refused)
-        await connection.open(self._name, timeout)
+        # One that says nothing must not take the time of all the others.
+        share = max(1 / len(self._servers), 1 / 4)
+        await connection.open(self._name, self._pipe.timeout * share)
         return connection
 
     async def _establish(self, connection: Connection) -> None:
@@ -200,9 +202,11 @@ class Link:
             self._servers.append(self._servers.pop(0))
             connection: Connection | None = None
             try:
-                connection = await self._connect(self._pipe.timeout)
+                connection = await self._connect()
                 await self._while_alive(connection, self._establish(connection))
-            except (ConnectionError, EngineError) as error:
+            except Exception as error:
+                if not isinstance(error, (ConnectionError, EngineError)):
+                    log.exception("connecting to %s failed", self.label)
                 self._pipe.trouble = f"not connected: {error}"
                 if connection is not None:
                     self._forget(connection)
