@@ -25,30 +25,32 @@ class SentinelDialer:
         ServerDialer(address, timeout)
 
     async def dial(self) -> asyncio.StreamWriter:
-        """A connection to the server that most sentinels name and that is a master.
+        """A connection to the server that most sentinels name, if that is a master."""
+        place = await self._master()
+        writer = await ServerDialer(self._address, self._timeout, place, self.label).dial()
+        try:
+            # One that hung meanwhile still thinks that it is what it was before.
+            if await self._master() != place:
+                raise ConnectionError("the sentinels have named another master meanwhile")
+        except BaseException:
+            writer.transport.abort()
+            raise
+        return writer
 
-        One that just failed may still be named by some, so each is tried.
-        """
+    async def _master(self) -> tuple[str, int]:
         answers = await asyncio.gather(
             *[self._ask(host) for host in self._address.hosts], return_exceptions=True)
         named = Counter(answer for answer in answers if isinstance(answer, tuple))
-        trouble: BaseException | None = None
-        for place, _ in named.most_common():
-            dialer = ServerDialer(self._address, self._timeout, place, self.label)
-            try:
-                return await dialer.dial()
-            except Exception as error:
-                trouble = error
-        if trouble is None:
-            refusals = [answer for answer in answers if isinstance(answer, Exception)]
-            trouble = refusals[0] if refusals else ConnectionError(
-                f"the sentinels know no master {self._address.master!r}")
-        raise trouble
+        if named:
+            return named.most_common(1)[0][0]
+        refusals = [answer for answer in answers if isinstance(answer, Exception)]
+        raise refusals[0] if refusals else ConnectionError(
+            f"the sentinels know no master {self._address.master!r}")
 
     async def _ask(self, sentinel: tuple[str, int]) -> tuple[str, int] | None:
         reply = await ask(
             # One that hangs must leave time for the connection.
-            self._address, sentinel, self._address.sentinel_options, self._timeout / 3,
+            self._address, sentinel, self._address.sentinel_options, self._timeout / 4,
             "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.master)
         if reply is None:
             return None
