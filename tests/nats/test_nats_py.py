@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import subprocess
+import sys
 from typing import Any
 from urllib.parse import urlparse
 
@@ -19,6 +21,22 @@ from tests.brokers.nats import NatsServer
 from tests.nats.conftest import MakeEngine
 
 KEPT = ChannelOptions(history_size=5, history_lifetime=60)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys, fanout; assert 'nats' not in sys.modules; fanout.NatsEngine; "
+        "assert 'nats' in sys.modules",
+        "import sys; sys.modules['nats'] = None; import fanout\n"
+        "try: fanout.NatsEngine\n"
+        "except ImportError as error: assert \"pip install 'fanout[nats]'\" in str(error)\n"
+        "else: raise AssertionError",
+    ],
+    ids=["only-when-it-is-asked-for", "where-it-is-missing"],
+)
+def test_nats_py_is_imported(program: str) -> None:
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_the_transport_is_the_link_s_own(

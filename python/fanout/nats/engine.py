@@ -107,8 +107,11 @@ class NatsEngine:
     * An offset that was given is not given again, whatever crashes, as long as
       the server keeps what it acknowledged: see JetStream's ``sync_interval``
       for a machine that loses power.
-    * Where several NATS servers are one system, the order of messages with
-      history and without in one channel may differ for nodes at other servers.
+
+    Where several NATS servers are one system, they tell each other of
+    subscriptions: what is published at another one in the moment after a
+    subscription was done may not arrive yet. And the order of messages with
+    history and without in one channel may differ for nodes at other servers.
 
     url
         ``nats://host:port``, ``tls://host:port``, or several of one NATS
