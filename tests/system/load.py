@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from fanout import EngineUnavailableError, Node, StreamPosition
 from tests.system.checker import Acknowledged
-from tests.system.waiting import until
+from tests.system.waiting import PATIENCE_S, until
 
 PAUSE_S = 0.01
 # A broker that is slower than the pauses is not to be given ever more.
@@ -47,8 +47,9 @@ class Load:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        while self._publishes:
-            await asyncio.wait(self._publishes)
+        if self._publishes:
+            _, unknown = await asyncio.wait(self._publishes, timeout=PATIENCE_S)
+            assert not unknown, f"{len(unknown)} publishes were neither done nor failed"
         unexpected = [error for error in self.failures
                       if not isinstance(error, EngineUnavailableError)]
         assert not unexpected, f"a publish may only fail for want of a broker: {unexpected!r}"

@@ -67,10 +67,15 @@ async def test_the_broker_is_killed_and_comes_back_empty(
     assert [each.num_connects for each in subscribers] == [1] * 6
 
 
+@pytest.mark.parametrize("seen", ["by all", "by some"])
 async def test_the_broker_comes_back_with_older_data(
-    cluster: Cluster, node: Node, rooms: tuple[str, str], tmp_path: Path
+    seen: str, cluster: Cluster, node: Node, rooms: tuple[str, str], tmp_path: Path
 ) -> None:
-    """As from a snapshot: what was acknowledged since is gone, and its offsets come again."""
+    """As from a snapshot: what was acknowledged since is gone, and its offsets come again.
+
+    Who has seen none of what is gone lost nothing. Otherwise it dies while
+    servers are still at work on its first death.
+    """
     broker, older = cluster.broker, tmp_path / "older"
     async with cluster.subscribers(*rooms) as subscribers:
         async with Load(node, rooms) as load:
@@ -79,7 +84,7 @@ async def test_the_broker_comes_back_with_older_data(
             await asyncio.to_thread(shutil.copytree, broker.data, older)
             await asyncio.to_thread(broker.start)
             await load.more(50)
-            for room in rooms:
+            for room in rooms if seen == "by all" else ():
                 place = await load.mark(room)
                 await until(
                     lambda room=room, place=place: all(  # type: ignore[misc]
@@ -96,7 +101,7 @@ async def test_the_broker_comes_back_with_older_data(
             assert len({item.offset for item in load.acknowledged[room]}) < len(
                 load.acknowledged[room]), "no offset came again"
             await everywhere(subscribers, room, await load.mark(room))
-            assert all(each.num_lost(room) >= 1 for each in subscribers)
+            assert seen != "by all" or all(each.num_lost(room) >= 1 for each in subscribers)
             # What stood at a place before is not what stands there now: each log by itself.
             for each in subscribers:
                 assert stretches(each.logs[room])[1] == []
