@@ -74,6 +74,11 @@ class Engine(Protocol):
         """The concrete engine's name, for logs and ``info``."""
         ...
 
+    @property
+    def num_failed(self) -> int:
+        """How many operations have failed behind their call, whether anybody looked or not."""
+        ...
+
     async def run(self, events: EngineEvents) -> None:
         """Start. Called once, before anything else; ``events`` gets what arrives."""
         ...

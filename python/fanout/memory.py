@@ -74,10 +74,15 @@ class MemoryEngine:
         self._wanted: set[str] = set()
         self._events: EngineEvents | None = None
         self._closed = False
+        self._num_failed = 0
 
     @property
     def name(self) -> str:
         return "In memory - single node only"
+
+    @property
+    def num_failed(self) -> int:
+        return self._num_failed
 
     async def run(self, events: EngineEvents) -> None:
         if self._events is not None:
@@ -121,28 +126,29 @@ class MemoryEngine:
             try:
                 events.on_message(channel, message, epoch)
             except Exception as error:
+                self._num_failed += 1
                 return Ready(error=error)
         return position
 
     def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
         events = self._running(channel)
         check_join(message)
-        return _told(events.on_join, channel, message) if channel in self._wanted else _DONE
+        return self._tell(events.on_join, channel, message) if channel in self._wanted else _DONE
 
     def publish_leave(self, channel: str, message: LeaveMessage) -> Awaitable[None]:
         events = self._running(channel)
         check_leave(message)
-        return _told(events.on_leave, channel, message) if channel in self._wanted else _DONE
+        return self._tell(events.on_leave, channel, message) if channel in self._wanted else _DONE
 
     def publish_control(self, message: ControlMessage) -> Awaitable[None]:
         events = self._running()
         check_control(message)
-        return _told(events.on_control, message)
+        return self._tell(events.on_control, message)
 
     def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
         events = self._running()
         check_admin(message)
-        return _told(events.on_admin, message)
+        return self._tell(events.on_admin, message)
 
     def subscribe(
         self, channel: str, options: ChannelOptions | None = None
@@ -216,10 +222,10 @@ class MemoryEngine:
         check_channel(channel)
         return self._events
 
-
-def _told(event: Callable[..., None], *arguments: object) -> Awaitable[None]:
-    try:
-        event(*arguments)
-    except Exception as error:
-        return Ready(error=error)
-    return _DONE
+    def _tell(self, event: Callable[..., None], *arguments: object) -> Awaitable[None]:
+        try:
+            event(*arguments)
+        except Exception as error:
+            self._num_failed += 1
+            return Ready(error=error)
+        return _DONE

@@ -75,7 +75,8 @@ class NodeStats:
 
     ``uptime`` is in seconds; ``num_subscriptions`` counts those of clients
     and of in-process subscriptions; ``num_published`` is what was published
-    through this node. The other counters are the hub's, see
+    through this node, and ``num_failed`` what the engine could not do of that
+    and of all else, see :attr:`fanout.Engine.num_failed`. The other counters are the hub's, see
     :class:`fanout.HubStats`.
     """
 
@@ -88,6 +89,7 @@ class NodeStats:
     num_channels: int
     num_subscriptions: int
     num_published: int
+    num_failed: int
     num_delivered: int
     num_dropped: int
     num_sends: int
@@ -508,6 +510,7 @@ class Node:
             num_channels=hub.num_channels,
             num_subscriptions=hub.num_subscriptions,
             num_published=self._published,
+            num_failed=self.engine.num_failed,
             num_delivered=hub.num_delivered,
             num_dropped=hub.num_dropped,
             num_sends=hub.num_sends,

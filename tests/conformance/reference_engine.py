@@ -55,6 +55,7 @@ class Bus:
         self.presence = PresenceStore(self.expiry, presence_lifetime)
         self.nodes: list[ReferenceEngine] = []
         self.error: Exception | None = None
+        self.num_failed = 0
 
     def send(
         self, channel: str | None, deliver: Callable[[EngineEvents], object], result: object
@@ -67,6 +68,7 @@ class Bus:
 
         def finish() -> None:
             if self.error is not None:
+                self.num_failed += 1
                 done.set_exception(self.error)
                 return
             for node in self.nodes:
@@ -88,6 +90,10 @@ class ReferenceEngine:
     @property
     def name(self) -> str:
         return "reference"
+
+    @property
+    def num_failed(self) -> int:
+        return self.bus.num_failed
 
     async def run(self, events: EngineEvents) -> None:
         self.events = events

@@ -162,6 +162,20 @@ async def test_a_failed_publish_need_not_be_awaited(
 
 
 @pytest.mark.requires(Capability.FAILURES)
+@pytest.mark.parametrize("method", PUBLISHES)
+async def test_a_failed_publish_is_counted_though_nobody_looks(
+    engine_factory: EngineFactory, engine: Engine, events: Recorder, method: str
+) -> None:
+    await engine.subscribe("ch")
+    before = engine.num_failed
+    await engine_factory.fail_publishes(engine, events)
+    IMMEDIATE[method](engine)
+    with pytest.raises(ConnectionError):    # by then the other has failed as well
+        await engine.publish_admin(AdminMessage("last"))
+    assert engine.num_failed >= before + 2
+
+
+@pytest.mark.requires(Capability.FAILURES)
 async def test_a_failure_is_raised_however_late_it_is_asked_for(
     engine_factory: EngineFactory, engine: Engine, events: Recorder
 ) -> None:

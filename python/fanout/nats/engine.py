@@ -35,6 +35,7 @@ from fanout.checks import (
 )
 from fanout.engine import EngineEvents
 from fanout.errors import ClosedError, UnsupportedError
+from fanout.failures import Failures
 from fanout.nats.address import parse_login, parse_servers
 from fanout.nats.link import Link
 from fanout.nats.outcome import Share
@@ -184,6 +185,7 @@ class NatsEngine:
         self._requests: Requests
         self._subscriptions: Subscriptions
         self._storage: Storage | None = None
+        self._failures = Failures(log)
 
     def __repr__(self) -> str:
         servers = ", ".join(server.label for server in self._servers)
@@ -192,6 +194,10 @@ class NatsEngine:
     @property
     def name(self) -> str:
         return "NATS"
+
+    @property
+    def num_failed(self) -> int:
+        return self._failures.count
 
     # ---- life ----------------------------------------------------------
 
@@ -210,7 +216,8 @@ class NatsEngine:
         self._state = "starting"
         subjects = self._subjects
         self._pipe = Pipe(
-            self._timeout, self._max_pending, self._max_pending_bytes, lambda: self._link.label)
+            self._timeout, self._max_pending, self._max_pending_bytes, lambda: self._link.label,
+            self._failures)
         self._subscriptions = Subscriptions(self._pipe, self._take)
         self._requests = Requests(subjects.inbox, self._pipe)
         self._peers = Peers(

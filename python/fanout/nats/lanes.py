@@ -102,6 +102,7 @@ class Lanes:
                     if work is not None:
                         await work
                 except Exception as error:
+                    self._pipe.failures.note(error)
                     job.fail(error)
                 lane.popleft()
                 self._pipe.release(job.num_bytes)

@@ -13,6 +13,7 @@ from fanout.errors import (
     EngineUnavailableError,
     MessageTooLargeError,
 )
+from fanout.failures import Failures
 from fanout.nats.alarm import Alarm
 from fanout.nats.outcome import Outcome
 from fanout.nats.sink import ChannelSink, Sink
@@ -92,11 +93,13 @@ class Pipe:
     """
 
     def __init__(
-        self, timeout: float, max_pending: int, max_pending_bytes: int, where: Callable[[], str]
+        self, timeout: float, max_pending: int, max_pending_bytes: int,
+        where: Callable[[], str], failures: Failures,
     ) -> None:
         self.timeout = timeout
         self.trouble = "not connected"
         """What is wrong with the link, for errors."""
+        self.failures = failures
         self._max_pending = max_pending
         self._max_pending_bytes = max_pending_bytes
         self._where = where
@@ -216,7 +219,7 @@ class Pipe:
             isinstance(operation, Post) and f'"{operation.subject.lower()}"' in text
             for operation in batch.operations)]
         for batch in found or self._sent:
-            batch.fail(error)
+            self._fail(batch, error)
 
     def broke(self, trouble: str) -> None:
         """The link broke: what was sent on it has failed."""
@@ -224,7 +227,7 @@ class Pipe:
         while self._sent:
             batch = self._sent.popleft()
             self._forget(batch)
-            batch.fail(self.unavailable(maybe_done=True))
+            self._fail(batch, self.unavailable(maybe_done=True))
 
     async def drain(self) -> None:
         """Until everything has its answer or has failed."""
@@ -252,6 +255,11 @@ class Pipe:
     def unavailable(self, *, maybe_done: bool = False) -> EngineUnavailableError:
         return EngineUnavailableError(f"{self._where()}: {self.trouble}", maybe_done=maybe_done)
 
+    def _fail(self, batch: Batch, error: Exception) -> None:
+        if not batch.settled:
+            self.failures.note(error, batch.num_counted)
+        batch.fail(error)
+
     def _forget(self, batch: Batch) -> None:
         self._num_pending -= batch.num_counted
         self._num_bytes -= batch.num_bytes
@@ -267,5 +275,5 @@ class Pipe:
             while batches and batches[0].deadline <= now:
                 batch = batches.popleft()
                 self._forget(batch)
-                batch.fail(self.unavailable(maybe_done=batch.sent))
+                self._fail(batch, self.unavailable(maybe_done=batch.sent))
         self._arm()

@@ -337,6 +337,7 @@ class CommandLink(Link):
         future = command.future
         if not future.done():
             future.set_exception(error)
+            self.settings.failures.note(error)
             # Asked for here, so that nobody is blamed for not asking.
             future.exception()
 

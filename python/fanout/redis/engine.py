@@ -168,6 +168,10 @@ class RedisEngine:
             return f"Redis, {len(self._addresses)} shards"
         return "Redis"
 
+    @property
+    def num_failed(self) -> int:
+        return self._settings.failures.count
+
     async def run(self, events: EngineEvents) -> None:
         """Connect. Raises :exc:`fanout.EngineUnavailableError` or :exc:`fanout.EngineError`."""
         if self._closed:

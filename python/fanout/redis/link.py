@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
+import logging
 import random
 import ssl
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import hiredis
 
 from fanout.errors import EngineError, EngineUnavailableError
+from fanout.failures import Failures
 from fanout.redis.dial import Dialer
 from fanout.redis.script import words
 
@@ -43,6 +45,7 @@ class LinkSettings:
         self, *, timeout: float, ping_interval: float, max_pending: int, max_pending_bytes: int
     ) -> None:
         self.timeout = timeout
+        self.failures = Failures(logging.getLogger("fanout.redis"))
         self.ping_interval = ping_interval
         self.max_pending = max_pending
         self.max_pending_bytes = max_pending_bytes
