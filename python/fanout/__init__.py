@@ -114,6 +114,10 @@ _ENGINES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ENGINES])
+
+
 def __getattr__(name: str) -> object:
     if name not in _ENGINES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

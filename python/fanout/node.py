@@ -363,7 +363,8 @@ class Node:
         It is on its way when this returns. The awaitable finishes with the
         message's place in the channel's stream (``StreamPosition(0, "")``
         without history) and raises what the engine raises; it need not be
-        awaited. Raises ``TypeError`` or ``ValueError`` for bad arguments,
+        awaited, and what fails then is counted (``stats().num_failed``). It is
+        no coroutine: for a task of its own use :func:`asyncio.ensure_future`. Raises ``TypeError`` or ``ValueError`` for bad arguments,
         :exc:`fanout.MessageTooLargeError` and
         :exc:`fanout.UnknownChannelError`.
         """

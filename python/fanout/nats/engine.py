@@ -78,8 +78,8 @@ class NatsEngine:
     """An :class:`fanout.Engine` for several nodes, with NATS between them.
 
     Delivery is NATS's own: at most once. What is published while a node's link
-    is broken does not reach that node, which is told of it
-    (``on_link_lost``, ``on_link_restored``). A publish has succeeded when the
+    is broken does not reach that node, whose application is told of it
+    (:meth:`fanout.Node.on_interruption`, ``on_restoration``). A publish has succeeded when the
     server has it; one that was on its way when the link broke has failed with
     ``maybe_done``, and is not sent again.
 
