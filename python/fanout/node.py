@@ -364,7 +364,8 @@ class Node:
         message's place in the channel's stream (``StreamPosition(0, "")``
         without history) and raises what the engine raises; it need not be
         awaited, and what fails then is counted (``stats().num_failed``). It is
-        no coroutine: for a task of its own use :func:`asyncio.ensure_future`. Raises ``TypeError`` or ``ValueError`` for bad arguments,
+        no coroutine: for a task of its own use :func:`asyncio.ensure_future`.
+        Raises ``TypeError`` or ``ValueError`` for bad arguments,
         :exc:`fanout.MessageTooLargeError` and
         :exc:`fanout.UnknownChannelError`.
         """
