@@ -421,6 +421,28 @@ async def test_many_channels_are_restored_in_few_writes(
     assert len(await engine.channels()) == 20_000
 
 
+async def test_a_cancellation_that_gets_lost_does_not_keep_from_closing(
+    make_engine: MakeEngine, proxy: CuttingProxy, proxy_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for loses one before Python 3.12, at the wrong moment."""
+    engine, told = await make_engine(proxy_url)
+    connecting = asyncio.Event()
+
+    async def open_and_lose(connection: object, name: str, limit: float) -> None:
+        connecting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("refused") from None
+
+    monkeypatch.setattr("fanout.nats.connection.Connection.open", open_and_lose)
+    proxy.cut()
+    await told.lost()
+    await connecting.wait()
+    async with asyncio.timeout(PATIENCE):
+        await engine.close()
+
+
 # ---- the start ---------------------------------------------------------------
 
 

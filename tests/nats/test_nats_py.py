@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlparse
 
@@ -18,6 +20,7 @@ from fanout.nats.headers import Headers
 from fanout.nats.sink import ChannelSink, Sink
 from fanout.nats.transport import LinkTransport
 from tests.brokers.nats import NatsServer
+from tests.conformance.engines import PATIENCE
 from tests.nats.conftest import MakeEngine
 
 KEPT = ChannelOptions(history_size=5, history_lifetime=60)
@@ -113,20 +116,24 @@ def test_a_status(raw: bytes, status: str, description: str) -> None:
     assert headers.get("Nats-Num-Pending", "0") == ("3" if b"Num" in raw else "0")
 
 
-async def connected(lost: list[Exception]) -> tuple[LinkTransport, asyncio.StreamWriter,
-                                                    asyncio.Server]:
+@contextlib.asynccontextmanager
+async def connected(
+    lost: list[Exception],
+) -> AsyncIterator[tuple[LinkTransport, asyncio.StreamWriter]]:
     """A transport, and the other end of it."""
     peers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peers.put_nowait(writer)
-        await asyncio.Event().wait()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(
+        lambda reader, writer: peers.put_nowait(writer), "127.0.0.1", 0)
     transport = LinkTransport(needs_tls=False, lost=lost.append)
     port = server.sockets[0].getsockname()[1]
     await transport.connect(urlparse(f"nats://127.0.0.1:{port}"), 1, 5)
-    return transport, await peers.get(), server
+    peer = await peers.get()
+    try:
+        yield transport, peer
+    finally:
+        transport.abort()
+        peer.transport.abort()
+        server.close()
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
@@ -139,27 +146,25 @@ def reset(writer: asyncio.StreamWriter) -> None:
 async def test_a_transport_that_is_lost_tells_it_once_and_raises_nothing(how: str) -> None:
     """nats-py would tell nobody if it did."""
     lost: list[Exception] = []
-    transport, peer, server = await connected(lost)
-    if how == "aborted":
+    async with asyncio.timeout(PATIENCE), connected(lost) as (transport, peer):
+        if how == "aborted":
+            transport.abort()
+        elif how == "reset":
+            reset(peer)
+        else:
+            peer.close()
+        if how != "aborted":
+            assert await transport.read(1) == b""
+        await asyncio.sleep(0)
+        for _ in range(3):
+            transport.write(b"x")
+            transport.writelines([b"x", b"y"])
+            await transport.drain()
+            assert await transport.read(1) == b""
+        assert transport.at_eof()
+        assert [isinstance(error, OSError) for error in lost] == [True]
         transport.abort()
-    elif how == "reset":
-        reset(peer)
-    else:
-        peer.close()
-    if how != "aborted":
-        assert await transport.read(1) == b""
-    await asyncio.sleep(0)
-    for _ in range(3):
-        transport.write(b"x")
-        transport.writelines([b"x", b"y"])
-        await transport.drain()
-        assert await transport.read(1) == b""
-    assert transport.at_eof()
-    assert [isinstance(error, OSError) for error in lost] == [True]
-    transport.abort()
-    await transport.wait_closed()
-    peer.close()
-    server.close()
+        await transport.wait_closed()
 
 
 async def test_what_is_not_wanted_any_more_is_not_taken() -> None:

@@ -12,7 +12,7 @@ from fanout import ChannelOptions, EngineUnavailableError, Message
 from tests.brokers.nats import NatsServer
 from tests.brokers.tls import Certificates
 from tests.nats.conftest import MakeEngine
-from tests.nats.test_faults import QUICK
+from tests.nats.test_faults import QUICK, until
 
 KEPT = ChannelOptions(history_size=5, history_lifetime=60)
 
@@ -56,14 +56,15 @@ async def test_nothing_is_said_to_a_server_that_does_not_encrypt(make_engine: Ma
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"server_id":"x","version":"2.15.0","max_payload":1048576}\r\n')
-        said.append(await reader.read())
+        said.append(await reader.readline())
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(EngineUnavailableError, match="does not offer TLS"):
-        await make_engine(f"tls://ann:secret@127.0.0.1:{port}", **QUICK)
-    server.close()
-    await server.wait_closed()
-    assert said
+    try:
+        with pytest.raises(EngineUnavailableError, match="does not offer TLS"):
+            await make_engine(f"tls://ann:secret@127.0.0.1:{port}", **QUICK)
+    finally:
+        server.close()
+    await until(lambda: bool(said))
     assert b"".join(said) == b""

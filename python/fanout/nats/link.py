@@ -85,6 +85,7 @@ class Link:
         self._sent_at: float | None = None      # when the oldest unanswered mark was sent
         self._mark_arrived: asyncio.Event = asyncio.Event()
         self._closing = False
+        self._stopping = False
         self._refusal: EngineError | None = None
 
     # ---- life ----------------------------------------------------------
@@ -143,6 +144,9 @@ class Link:
                     await self._pipe.drain()
         self.up = False
         keeper, self._keeper = self._keeper, None
+        # Before Python 3.12 a cancellation may get lost in asyncio.wait_for, which
+        # nats-py uses, so the keeper looks for itself too.
+        self._stopping = True
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
 
@@ -196,6 +200,7 @@ class Link:
     async def _reconnect(self) -> Connection:
         pause = FIRST_PAUSE
         while True:
+            self._raise_if_stopping()
             # Not all nodes of a system at the same moment.
             await asyncio.sleep(random.uniform(0, pause))
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -239,6 +244,8 @@ class Link:
     ) -> None:
         """Do ``work``; raises ``ConnectionError`` when the connection is lost meanwhile."""
         task = asyncio.ensure_future(work)
+        if self._stopping:
+            task.cancel()
         watch = asyncio.ensure_future(self._watch(connection))
         try:
             await asyncio.wait(
@@ -268,6 +275,10 @@ class Link:
         self._user.link_down()
         self._tell(self._user.on_link_lost, lost, self._pipe.unavailable())
         await connection.abort()
+
+    def _raise_if_stopping(self) -> None:
+        if self._stopping:
+            raise asyncio.CancelledError
 
     def _raise_if_lost(self, connection: Connection) -> None:
         if connection.lost.done():

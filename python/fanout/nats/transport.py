@@ -38,8 +38,9 @@ class LinkTransport(Transport):
         self._plain: asyncio.StreamWriter | None = None     # below TLS; it must not be collected
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
-        self._reader, self._writer = await asyncio.wait_for(
-            asyncio.open_connection(uri.hostname, uri.port, limit=_BUFFER), connect_timeout)
+        async with asyncio.timeout(connect_timeout):
+            self._reader, self._writer = await asyncio.open_connection(
+                uri.hostname, uri.port, limit=_BUFFER)
         self._plain = self._writer
 
     async def connect_tls(
@@ -53,15 +54,13 @@ class LinkTransport(Transport):
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_BUFFER, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport = await asyncio.wait_for(
-            loop.start_tls(
+        async with asyncio.timeout(connect_timeout):
+            transport = await loop.start_tls(
                 self._plain.transport,
                 protocol,
                 ssl_context,
                 server_hostname=uri if isinstance(uri, str) else uri.hostname,
-            ),
-            connect_timeout,
-        )
+            )
         if transport is None:
             raise ConnectionResetError("the connection was closed during the TLS handshake")
         self._reader = reader
