@@ -21,6 +21,7 @@ from fanout import (
     StreamPosition,
     UnsupportedError,
 )
+from fanout.nats.api import NotReady
 from fanout.nats.clock import ServerClock, parse_time
 from fanout.nats.streams import check_server
 from tests.brokers.nats import NatsServer
@@ -518,7 +519,16 @@ async def test_what_a_dead_node_kept_is_given_back_by_the_next_that_starts(
         for number in range(3):
             before = await engine.publish_message(channel, message(number, channel), short)
     await engine.publish_message("long", message(1, "long"), KEPT)
+
+    async def purge(*arguments: Any) -> None:
+        raise NotReady
+
+    monkeypatch.setattr(engine._storage.api, "purge", purge)
+    for number in range(3):
+        await engine.publish_message("removed", message(number, "removed"), KEPT)
+    await engine.remove_history("removed")
     await engine.close()
+    assert await count_stored(server.url, prefix) >= 4
     other, _ = await make_engine(server.url, jetstream=True)
     give_up = time.monotonic() + PATIENCE
     while await count_stored(server.url, prefix) > 1:

@@ -62,8 +62,9 @@ async def test_long_lists_come_in_parts(make_engine: MakeEngine, server: NatsSer
 
 
 async def test_a_node_that_is_closed_is_not_waited_for(
-    make_engine: MakeEngine, server: NatsServer
+    make_engine: MakeEngine, server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("fanout.nats.peers.EXPIRY", SLOW_ENOUGH)
     engine, _ = await make_engine(server.url, timeout=SLOW_ENOUGH)
     other, _ = await make_engine(server.url)
     await engine.subscribe("mine")
