@@ -22,6 +22,7 @@ cdef class Outbox(Subscriber):
     cdef uint32_t capacity
     cdef Py_ssize_t queued          # bytes in pending, less what a run added since
     cdef Py_ssize_t limit
+    cdef Py_ssize_t oversize        # of the first pending frame, if alone it is above the limit
     cdef readonly bint blocked      # between pause() and resume()
     cdef bint ending                # the last frame is queued
     cdef bint handing               # bytes sent in part are on their way to the transport

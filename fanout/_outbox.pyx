@@ -139,8 +139,13 @@ cdef class Outbox(Subscriber):
             self.owner.on_unencodable(channel)
 
     cdef bint fits(self, size_t size) noexcept:
-        """An empty outbox takes any one frame, else a large one could never leave."""
-        return self.count == 0 or self.queued + <Py_ssize_t>size <= self.limit
+        """An empty outbox takes any one frame, else a large one could never leave.
+
+        Nor does such a one count, else what follows it would find a reader slow
+        who was given no chance.
+        """
+        return self.count == 0 or (
+            self.queued - self.oversize + <Py_ssize_t>size <= self.limit)
 
     cdef int write_buffer(self, bytes frame) except -1:
         cdef Buffer* buffer = buffer_from(frame)
@@ -168,6 +173,8 @@ cdef class Outbox(Subscriber):
                 self.capacity = capacity
         self.pending[self.first + self.count].buffer = buffer_take(buffer)
         self.pending[self.first + self.count].serial = serial
+        if self.count == 0 and <Py_ssize_t>buffer.size > self.limit:
+            self.oversize = buffer.size
         self.count += 1
         self.queued += buffer.size
         return True
@@ -195,7 +202,7 @@ cdef class Outbox(Subscriber):
     cdef void drop_channel(self, uint64_t serial, Py_ssize_t until) noexcept:
         """Drop a channel's oldest buffers until at most ``until`` bytes are queued."""
         cdef uint32_t at = 0
-        while at < self.count and self.queued > until:
+        while at < self.count and self.queued - self.oversize > until:
             if self.pending[self.first + at].serial != serial:
                 at += 1
             elif at == 0:
@@ -214,7 +221,7 @@ cdef class Outbox(Subscriber):
         release(self.pending)
         self.pending = NULL
         self.first = self.capacity = 0
-        self.queued = 0
+        self.queued = self.oversize = 0
 
     cdef void overflow(self) noexcept:
         """The reader is too slow: free what is queued; its owner is told at the flush."""
@@ -226,6 +233,8 @@ cdef class Outbox(Subscriber):
     cdef void shift(self, uint32_t many) noexcept:
         """Give back the first ``many`` buffers, whose bytes are accounted for."""
         cdef uint32_t index
+        if many > 0:
+            self.oversize = 0
         for index in range(self.first, self.first + many):
             buffer_give_back(self.pending[index].buffer)
         self.count -= many

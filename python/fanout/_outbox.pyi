@@ -19,8 +19,8 @@ class OutboxOwner(Protocol):
 class Outbox(Subscriber):
     """A connection's way out: frames of one tick leave in one system call.
 
-    What the kernel does not take waits here, at most ``limit`` bytes (one
-    frame that is larger waits alone); the transport never buffers more than
+    What the kernel does not take waits here, at most ``limit`` bytes beside
+    one frame that alone is larger; the transport never buffers more than
     one piece. ``pause`` and ``resume`` are
     for the transport's protocol to call from ``pause_writing`` and
     ``resume_writing``; the outbox sets the transport's write buffer limits to

@@ -346,3 +346,54 @@ async def test_an_outbox_in_a_cycle_is_collected(hub: Hub) -> None:
     gc.collect()
     assert hub.channels() == []
     assert references(frame) == before
+
+
+async def test_a_frame_above_the_bound_does_not_count_against_what_follows(hub: Hub) -> None:
+    """As a reply with all that a client missed."""
+    outbox = outbox_of(hub, "ch")
+    outbox.pause()
+    outbox.write(b"r" * (5 * LIMIT))
+    for _ in range(10):
+        hub.broadcast("ch", Message("ch", b"x" * (LIMIT // 10)))
+    await turn()
+    assert outbox.owner.slow == 0       # type: ignore[union-attr]
+    assert outbox.queued_bytes == 6 * LIMIT
+    hub.broadcast("ch", Message("ch", b"x"))
+    await turn()
+    assert outbox.owner.slow == 1       # type: ignore[union-attr]
+    assert outbox.queued_bytes == 0
+
+
+@pytest.mark.parametrize("slow", [1, 2])
+async def test_behind_a_frame_above_the_bound_a_policy_drops_as_ever(hub: Hub, slow: int) -> None:
+    outbox = outbox_of(hub, "ch", slow=slow)
+    outbox.pause()
+    outbox.write(b"r" * (5 * LIMIT))
+    for _ in range(30):
+        hub.broadcast("ch", Message("ch", b"x" * (LIMIT // 10)))
+    await turn()
+    assert outbox.owner.slow == 0       # type: ignore[union-attr]
+    kept = 10 if slow == 1 else 1
+    assert outbox.queued_bytes == 5 * LIMIT + kept * (LIMIT // 10)
+    assert outbox.num_dropped == 30 - kept
+
+
+async def test_only_the_first_frame_may_be_above_the_bound(hub: Hub) -> None:
+    outbox = outbox_of(hub)
+    outbox.pause()
+    outbox.write(b"r" * (5 * LIMIT))
+    outbox.write(b"r" * (5 * LIMIT))
+    await turn()
+    assert outbox.owner.slow == 1       # type: ignore[union-attr]
+
+
+async def test_when_the_large_frame_is_gone_the_bound_is_the_old_one(hub: Hub) -> None:
+    outbox = outbox_of(hub, "ch")
+    outbox.write(b"r" * (5 * LIMIT))
+    hub.flush()
+    assert outbox.queued_bytes == 0
+    outbox.pause()
+    for _ in range(11):
+        hub.broadcast("ch", Message("ch", b"x" * (LIMIT // 10)))
+    await turn()
+    assert outbox.owner.slow == 1       # type: ignore[union-attr]
