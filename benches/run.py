@@ -1,6 +1,6 @@
 """All benchmarks in one run, and the report: what ``make bench`` calls.
 
-    python -m benches.run                        # about 20 minutes; writes RESULTS.md
+    python -m benches.run                        # about half an hour; writes RESULTS.md
     python -m benches.run --suite core,memory    # these alone; the others' last results stay
     python -m benches.run --quick                # everything once, in well under two minutes
 
