@@ -1,23 +1,15 @@
-"""The command line.
-
-Exit status: 0 after a shutdown that was asked for, 1 when the server cannot
-listen, cannot reach its engine's servers or misses a package, 2 for a bad
-option or configuration. What went wrong is one line on standard error.
-"""
+"""``fanout serve``."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 
 import click
 import uvloop
 
-from fanout import __version__
 from fanout.server import log
 from fanout.server.config import (
     LOG_LEVELS,
@@ -32,31 +24,10 @@ from fanout.server.config import (
 )
 from fanout.server.config.values import address
 
-__all__ = ["main"]
+__all__ = ["serve"]
 
 # What bind() and listen() say of an address that cannot be had.
 _NO_ADDRESS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line on ``arguments`` (the process's own by default)."""
-    try:
-        status = cli.main(arguments, prog_name="fanout", standalone_mode=False)
-    except click.ClickException as error:
-        click.echo(f"fanout: {error.format_message()}", err=True)
-        return error.exit_code
-    except click.Abort:
-        return 130  # interrupted, as a shell reports it
-    return status or 0
-
-
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(prog)s %(version)s")
-@click.pass_context
-def cli(context: click.Context) -> None:
-    """A real-time server: channels, history and presence for many clients at once."""
-    if context.invoked_subcommand is None:
-        raise click.UsageError("no command given; try 'fanout serve' or 'fanout --help'")
 
 
 def _address(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -76,7 +47,7 @@ def _engine(
     return values
 
 
-@cli.command()
+@click.command()
 @click.option(
     "--host",
     callback=_address,
@@ -176,7 +147,3 @@ def _run(config: Config, demo: bool) -> int:
 def _cannot_listen(config: Config, reason: str | None) -> click.ClickException:
     server = config.http_server
     return click.ClickException(f"cannot listen on {server.address or '*'}:{server.port}: {reason}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
