@@ -14,7 +14,13 @@ from fanout.events import (
     Interruption,
     PublishEvent,
     PublishReply,
+    RefreshEvent,
+    RefreshReply,
     Restoration,
+    RPCEvent,
+    RPCReply,
+    SubRefreshEvent,
+    SubRefreshReply,
     SubscribeEvent,
     SubscribeReply,
 )
@@ -34,6 +40,12 @@ OnPublish = Callable[
     ["Client", PublishEvent], PublishReply | Awaitable[PublishReply | None] | None]
 OnPresence = Callable[["Client", str], Awaitable[None] | None]
 OnHistory = Callable[["Client", HistoryEvent], Awaitable[None] | None]
+OnRPC = Callable[["Client", RPCEvent], RPCReply | Awaitable[RPCReply | None] | None]
+OnClientMessage = Callable[["Client", bytes], Awaitable[None] | None]
+OnRefresh = Callable[
+    ["Client", RefreshEvent], RefreshReply | Awaitable[RefreshReply | None] | None]
+OnSubRefresh = Callable[
+    ["Client", SubRefreshEvent], SubRefreshReply | Awaitable[SubRefreshReply | None] | None]
 OnDisconnect = Callable[["Client", Disconnect], Awaitable[None] | None]
 OnAdmin = Callable[[AdminMessage], object]
 OnInterruption = Callable[[Interruption], Awaitable[None] | None]
@@ -53,6 +65,10 @@ class Handlers:
     publish: OnPublish | None = None
     presence: OnPresence | None = None
     history: OnHistory | None = None
+    rpc: OnRPC | None = None
+    client_message: OnClientMessage | None = None
+    refresh: OnRefresh | None = None
+    sub_refresh: OnSubRefresh | None = None
     disconnect: OnDisconnect | None = None
     admin: OnAdmin | None = None
     interruption: OnInterruption | None = None

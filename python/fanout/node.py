@@ -324,6 +324,38 @@ class Node:
         self.handlers.register("history", handler)
         return handler
 
+    def on_rpc(self, handler: H) -> H:
+        """Answers a client's call: ``(Client, RPCEvent) -> RPCReply | None``.
+
+        Without it calls are refused as not available.
+        """
+        self.handlers.register("rpc", handler)
+        return handler
+
+    def on_client_message(self, handler: H) -> H:
+        """Gets what clients send outside of any channel: ``(Client, data) -> None``.
+
+        Without it whoever sends such a message is disconnected.
+        """
+        self.handlers.register("client_message", handler)
+        return handler
+
+    def on_refresh(self, handler: H) -> H:
+        """Prolongs connections that expire: ``(Client, RefreshEvent) -> RefreshReply | None``.
+
+        None lets the connection expire. Without a handler all do.
+        """
+        self.handlers.register("refresh", handler)
+        return handler
+
+    def on_sub_refresh(self, handler: H) -> H:
+        """Prolongs subscriptions that expire.
+
+        ``(Client, SubRefreshEvent) -> SubRefreshReply | None``, as ``on_refresh``.
+        """
+        self.handlers.register("sub_refresh", handler)
+        return handler
+
     def on_disconnect(self, handler: H) -> H:
         """Is told that a connected client is gone, and why: ``(Client, Disconnect) -> None``."""
         self.handlers.register("disconnect", handler)

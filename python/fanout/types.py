@@ -25,6 +25,7 @@ __all__ = [
     "Message",
     "Overflow",
     "PresenceStats",
+    "RecoveryMode",
     "SlowPolicy",
     "StreamPosition",
 ]
@@ -158,6 +159,15 @@ class SlowPolicy(enum.Enum):
     """Keep only the channel's newest undelivered publication to that client."""
 
 
+class RecoveryMode(enum.Enum):
+    """What a client that comes back to a channel is given."""
+
+    STREAM = "stream"
+    """Everything that it missed, or the news that this cannot be had."""
+    CACHE = "cache"
+    """The newest publication, unless it has it already."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelOptions:
     """How a channel behaves.
@@ -180,6 +190,18 @@ class ChannelOptions:
         what they missed while they were away, and what a broken link of the
         engine kept back is read from the history, or its loss told. Has no
         effect unless ``history_size`` and ``history_lifetime`` are above 0.
+    recovery_mode
+        What a client that was away is given, see :class:`RecoveryMode`.
+    recover_unasked
+        With ``RecoveryMode.CACHE``: also who did not ask gets the newest
+        publication.
+    delta
+        Clients that understand it are sent what changed from one publication
+        to the next, where the publisher asks for that.
+    delta_publish
+        All publications into the channel ask for it.
+    tags_filter
+        Clients may have publications selected by their tags.
     wildcards
         ``*`` and ``>`` in the name of a subscribed channel stand for others,
         where the engine can do that.
@@ -202,11 +224,17 @@ class ChannelOptions:
     publish: bool = False
     anonymous: bool = False
     wildcards: bool = False
+    recovery_mode: RecoveryMode = RecoveryMode.STREAM
+    recover_unasked: bool = False
+    delta: bool = False
+    delta_publish: bool = False
+    tags_filter: bool = False
     slow: SlowPolicy = SlowPolicy.DISCONNECT
 
     def __post_init__(self) -> None:
         for name in ("presence", "join_leave", "history_drop_inactive", "recover",
-                     "publish", "anonymous", "wildcards"):
+                     "publish", "anonymous", "wildcards", "recover_unasked", "delta",
+                     "delta_publish", "tags_filter"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be a bool, not {getattr(self, name)!r}")
         if not isinstance(self.history_size, int) or isinstance(self.history_size, bool):
@@ -222,6 +250,8 @@ class ChannelOptions:
                 raise ValueError(f"{name} must be finite and not negative, not {value!r}")
         if not isinstance(self.slow, SlowPolicy):
             raise TypeError(f"slow must be a SlowPolicy, not {self.slow!r}")
+        if not isinstance(self.recovery_mode, RecoveryMode):
+            raise TypeError(f"recovery_mode must be a RecoveryMode, not {self.recovery_mode!r}")
         if self.recover and self.slow is not SlowPolicy.DISCONNECT:
             raise ValueError(
                 f"recover needs slow=SlowPolicy.DISCONNECT, not {self.slow!r}: "
