@@ -24,6 +24,7 @@ cdef class Outbox(Subscriber):
     cdef Py_ssize_t limit
     cdef Py_ssize_t oversize        # of the first pending frame, if alone it is above the limit
     cdef readonly bint blocked      # between pause() and resume()
+    cdef bint held                  # between hold() and let_go()
     cdef bint ending                # the last frame is queued
     cdef bint handing               # bytes sent in part are on their way to the transport
     cdef bint overflowed
@@ -31,6 +32,7 @@ cdef class Outbox(Subscriber):
     cdef uint64_t dropped
 
     cdef bint append(self, Buffer* buffer, uint64_t serial) noexcept
+    cdef bint append_first(self, Buffer* buffer) noexcept
     cdef void drop_range(self, uint32_t at, uint32_t many) noexcept
     cdef void drop_channel(self, uint64_t serial, Py_ssize_t until) noexcept
     cdef void drop_all(self) noexcept

@@ -96,6 +96,9 @@ cdef class Outbox(Subscriber):
         self.hub.mark(self)
         if self.transport is None or self.ending:
             return
+        if self.held:
+            self.held = False
+            self.drop_all()     # what it was to follow is never sent
         self.write_buffer(frame)
         self.ending = True
 
@@ -108,6 +111,24 @@ cdef class Outbox(Subscriber):
         self.hub.check_thread()
         self.blocked = False
         if self.count > 0:
+            self.hub.mark(self)
+
+    def hold(self):
+        self.hub.check_thread()
+        self.held = True
+
+    def let_go(self, bytes first not None):
+        self.hub.check_thread()
+        cdef Buffer* buffer
+        if self.held:
+            self.held = False
+            if self.transport is not None and not self.ending and not self.overflowed:
+                buffer = buffer_from(first)
+                queued = self.append_first(buffer)
+                buffer_give_back(buffer)
+                if not queued:
+                    raise MemoryError()
+        if self.count > 0 or self.overflowed:
             self.hub.mark(self)
 
     def detach(self):
@@ -177,6 +198,19 @@ cdef class Outbox(Subscriber):
             self.oversize = buffer.size
         self.count += 1
         self.queued += buffer.size
+        return True
+
+    cdef bint append_first(self, Buffer* buffer) noexcept:
+        """Queue a buffer in front of the others; False when there is no memory for it."""
+        cdef Pending first
+        if not self.append(buffer, 0):
+            return False
+        first = self.pending[self.first + self.count - 1]
+        memmove(
+            self.pending + self.first + 1, self.pending + self.first,
+            (self.count - 1) * sizeof(Pending))
+        self.pending[self.first] = first
+        self.oversize = buffer.size if <Py_ssize_t>buffer.size > self.limit else 0
         return True
 
     cdef Py_ssize_t measure(self) noexcept:
@@ -311,7 +345,7 @@ cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcep
         hub.dropped += 1
         hub.run_may_open = False        # each message counts as dropped
         return False
-    if (<Outbox>me).blocked:
+    if (<Outbox>me).blocked or (<Outbox>me).held:
         hub.run_may_open = False        # its bound is checked with each message
         if delivery.slow == SLOW_KEEP_LATEST:
             (<Outbox>me).drop_channel(delivery.serial, -1)
@@ -418,7 +452,7 @@ cdef int tell_overflows(Hub hub, PyObject** items, Py_ssize_t count) except -1:
 
 cdef inline bint has_to_send(Outbox outbox) noexcept:
     return (
-        outbox.count > 0 and not outbox.blocked and not outbox.handing
+        outbox.count > 0 and not outbox.blocked and not outbox.held and not outbox.handing
         and outbox.transport is not None)
 
 

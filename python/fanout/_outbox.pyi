@@ -37,6 +37,13 @@ class Outbox(Subscriber):
         """
     def write_last(self, frame: bytes) -> None:
         """Queue a last frame; what is queued later is dropped, and counted."""
+    def hold(self) -> None:
+        """Send nothing before ``let_go``; what is queued meanwhile waits, within the bound.
+
+        A ``write_last`` drops what waits, and ends the holding.
+        """
+    def let_go(self, first: bytes) -> None:
+        """Queue ``first`` in front of all that waits, and send again; ``hold`` is over."""
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def shrink(self) -> None:

@@ -103,16 +103,20 @@ ERROR_TOKEN_EXPIRED = ErrorCode(109, "token expired")
 ERROR_EXPIRED = ErrorCode(110, "expired")
 ERROR_TOO_MANY_REQUESTS = ErrorCode(111, "too many requests", temporary=True)
 ERROR_UNRECOVERABLE_POSITION = ErrorCode(112, "unrecoverable position")
+ERROR_CONCURRENT_PAGINATION = ErrorCode(113, "concurrent pagination", temporary=True)
 
 DISCONNECT_CONNECTION_CLOSED = DisconnectCode(3000, "connection closed")
 DISCONNECT_SHUTDOWN = DisconnectCode(3001, "shutdown")
 DISCONNECT_INTERNAL = DisconnectCode(3004, "internal server error")
+DISCONNECT_EXPIRED = DisconnectCode(3005, "connection expired")
+DISCONNECT_SUBSCRIPTION_EXPIRED = DisconnectCode(3006, "subscription expired")
 DISCONNECT_SLOW = DisconnectCode(3008, "slow")
 DISCONNECT_WRITE_ERROR = DisconnectCode(3009, "write error")
 DISCONNECT_INSUFFICIENT_STATE = DisconnectCode(3010, "insufficient state")
 DISCONNECT_FORCE_RECONNECT = DisconnectCode(3011, "force reconnect")
 DISCONNECT_NO_PONG = DisconnectCode(3012, "no pong")
 DISCONNECT_TOO_MANY_REQUESTS = DisconnectCode(3013, "too many requests")
+DISCONNECT_STATE_INVALIDATED = DisconnectCode(3014, "state invalidated")
 DISCONNECT_INVALID_TOKEN = DisconnectCode(3500, "invalid token")
 DISCONNECT_BAD_REQUEST = DisconnectCode(3501, "bad request")
 DISCONNECT_STALE = DisconnectCode(3502, "stale")
@@ -122,8 +126,13 @@ DISCONNECT_CHANNEL_LIMIT = DisconnectCode(3505, "channel limit")
 DISCONNECT_INAPPROPRIATE_PROTOCOL = DisconnectCode(3506, "inappropriate protocol")
 DISCONNECT_PERMISSION_DENIED = DisconnectCode(3507, "permission denied")
 DISCONNECT_NOT_AVAILABLE = DisconnectCode(3508, "not available")
+DISCONNECT_TOO_MANY_ERRORS = DisconnectCode(3509, "too many errors")
 
 UNSUBSCRIBE_SERVER = 2000
 """Unsubscribed by the application; the client does not come back by itself."""
 UNSUBSCRIBE_INSUFFICIENT = 2500
 """Insufficient state; the client subscribes again."""
+UNSUBSCRIBE_EXPIRED = 2501
+"""The subscription expired; the client subscribes again, with a new token."""
+UNSUBSCRIBE_STATE_INVALIDATED = 2502
+"""What the client knows of the channel is void; it subscribes again, from the beginning."""
