@@ -37,7 +37,9 @@ class ConnectEvent:
 
     ``token``, ``data``, ``name`` and ``version`` are what the client sent;
     ``headers`` are those of the HTTP request that opened the connection, with
-    lower-case names, and those that the client put into its connect command.
+    lower-case names; ``emulated_headers`` those that the client put into its
+    connect command. They are kept apart because a proxy in front can set or
+    strip the former and never sees the latter.
     ``subs`` are the server-side subscriptions that it asks for, by channel,
     with where it was in each. ``transport`` and ``encoding`` are what it
     speaks, such as ``"websocket"`` and ``"json"``. None of it is to be
@@ -53,6 +55,7 @@ class ConnectEvent:
     subs: Mapping[str, SubscribeEvent] = field(default_factory=dict)
     transport: str = ""
     encoding: str = ""
+    emulated_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +220,17 @@ class PublishEvent:
 class PublishReply:
     """The client may publish; ``data``, when given, is published in place of its own.
 
-    With ``skip_history`` it is not kept.
+    With ``skip_history`` it is not kept. The others are as in
+    :meth:`fanout.Node.publish`.
     """
 
     data: bytes | None = None
     tags: Mapping[str, str] | None = None
     skip_history: bool = False
+    delta: bool = False
+    idempotency_key: str = ""
+    version: int = 0
+    version_epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
