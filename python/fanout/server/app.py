@@ -17,6 +17,7 @@ from fanout.errors import ClosedError, FanoutError
 from fanout.node import Node
 from fanout.server import policy
 from fanout.server.config import Config
+from fanout.server.drain import Drain
 from fanout.server.engines import EngineStartError, make_engine
 from fanout.server.log import listening_line, logger
 from fanout.server.permissions import Permissions
@@ -28,6 +29,7 @@ __all__ = ["Server", "serve"]
 UNLIMITED = 1 << 31
 BACKLOG = 4096          # connections that the kernel holds for us in a storm
 HTTP_TIMEOUT = 10.0     # seconds for the head of a request, and between two requests
+LAST_ANSWERS = 1.0      # seconds for requests that are being answered when all clients are gone
 _DEMO_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _DEMO_HEADERS = {
     "Content-Security-Policy":
@@ -61,6 +63,7 @@ class Server:
             recovery_limit=client.recovery_max_publication_limit,
         )
         policy.install(self.node, self._permissions, demo)
+        self._drain = Drain(self.node, config.shutdown.timeout)
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
         self._endpoint: WebSocketEndpoint | None = None
@@ -90,8 +93,8 @@ class Server:
             self._permissions.may_come_from,
         )
         self._runner = web.AppRunner(
-            _application(self._endpoint, self._demo), access_log=None, handle_signals=False,
-            keepalive_timeout=HTTP_TIMEOUT)
+            _application(self._endpoint, self._drain, self._demo), access_log=None,
+            handle_signals=False, keepalive_timeout=HTTP_TIMEOUT, shutdown_timeout=LAST_ANSWERS)
         await self._runner.setup()
         self._site = web.TCPSite(
             self._runner, config.http_server.address or None, config.http_server.port,
@@ -107,12 +110,17 @@ class Server:
         return port
 
     async def stop(self) -> None:
-        """Take no more connections, ask the clients to leave, and cut them when time is up."""
+        """Take no more clients, ask those here to leave, and cut them when time is up.
+
+        It listens until the last was asked: a load balancer learns at
+        ``/health`` that nobody new should be sent here.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + self.config.shutdown.timeout
+        await self._drain.spread()
         if self._runner is not None and self._site in self._runner.sites:
             await self._site.stop()
-        await self.node.shutdown(self.config.shutdown.timeout)
+        await self.node.shutdown(max(0.1, end - loop.time()))
         if self._endpoint is not None:
             await self._endpoint.close(max(0.1, end - loop.time()))
         if self._runner is not None:
@@ -138,10 +146,11 @@ async def serve(config: Config, *, demo: bool = False) -> None:
     logger.info("stopped")
 
 
-def _application(endpoint: WebSocketEndpoint, demo: bool) -> web.Application:
+def _application(endpoint: WebSocketEndpoint, drain: Drain, demo: bool) -> web.Application:
     application = web.Application()
-    application.router.add_get("/connection/websocket", endpoint.handle, allow_head=False)
-    application.router.add_get("/health", _health)
+    application.router.add_get(
+        "/connection/websocket", drain.guard(endpoint.handle), allow_head=False)
+    application.router.add_get("/health", drain.health)
     if demo:
         for file in (importlib.resources.files("fanout.server") / "demo").iterdir():
             kind = _DEMO_TYPES.get(pathlib.PurePath(file.name).suffix)
@@ -149,10 +158,6 @@ def _application(endpoint: WebSocketEndpoint, demo: bool) -> web.Application:
                 path = "/" if file.name == "index.html" else f"/demo/{file.name}"
                 application.router.add_get(path, _file(file.read_bytes(), kind))
     return application
-
-
-async def _health(request: web.Request) -> web.Response:
-    return web.json_response({})
 
 
 def _file(body: bytes, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
