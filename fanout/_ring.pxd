@@ -18,6 +18,8 @@ cdef struct Stream:
     uint32_t count
     char epoch[EPOCH_LENGTH]
     uint64_t top            # offset of the newest message ever stored
+    uint64_t version        # of the newest message that had one; 0: none had
+    PyObject* version_epoch # owned str, NULL without a version
     double messages_end     # when the messages expire
     double meta_lifetime    # seconds; of the last publish that said it
     double meta_end         # when offset and epoch do; behind the messages

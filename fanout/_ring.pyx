@@ -59,12 +59,15 @@ cdef class HistoryStore(DeadlineSink):
         table_free(&self.table)
 
     def append(self, str channel not None, Message message not None, size, double lifetime,
-               double meta_lifetime=0.0, bint only_if_alive=False):
+               double meta_lifetime=0.0, bint only_if_alive=False, version=0,
+               str version_epoch not None=""):
         if not 0 < size <= 0xFFFFFFFF:
             raise ValueError(f"size must be between 1 and 4294967295, not {size!r}")
         if not lifetime > 0:
             raise ValueError(f"lifetime must be above 0 seconds, not {lifetime!r}")
         cdef uint32_t limit = size
+        cdef uint64_t number = version
+        cdef PyObject* former
         cdef double now = self.expiry.now()
         cdef Stream* stream
         # Takes over the references to what is trimmed: dropping them may run
@@ -92,8 +95,23 @@ cdef class HistoryStore(DeadlineSink):
         stream.messages_end = now + lifetime
         stream.meta_lifetime = meta_lifetime if meta_lifetime > 0.0 else self.meta_lifetime
         self.touch(stream, now)
+        if number > 0:
+            former = stream.version_epoch
+            own(<PyObject*>version_epoch)       # the stream's, until another takes its place
+            stream.version = number
+            stream.version_epoch = <PyObject*>version_epoch
+            if former != NULL:
+                disown(former)
         self.expiry.arm()
         return stored
+
+    def has_version(self, str channel not None, version, str version_epoch not None):
+        cdef uint64_t number = version
+        cdef Stream* stream = self.find(channel, self.expiry.now())
+        return (
+            stream != NULL and 0 < number <= stream.version
+            and <str>stream.version_epoch == version_epoch
+        )
 
     def newest(self, str channel not None, Py_ssize_t limit):
         if limit < 0:
@@ -213,6 +231,8 @@ cdef class HistoryStore(DeadlineSink):
         stream.slots = NULL
         stream.capacity = stream.first = stream.count = 0
         stream.top = 0
+        stream.version = 0
+        stream.version_epoch = NULL
         stream.messages_end = 0.0
         stream.meta_lifetime = self.meta_lifetime
         stream.meta_end = now + self.meta_lifetime
@@ -283,10 +303,13 @@ cdef class HistoryStore(DeadlineSink):
         cdef uint32_t capacity = stream.capacity
         cdef uint32_t first = stream.first
         cdef uint32_t count = stream.count
+        cdef PyObject* version_epoch = stream.version_epoch
         self.messages -= count
         self.expiry.drop(&stream.deadline)
         table_remove(&self.table, &stream.record)
         release(stream)
+        if version_epoch != NULL:
+            disown(version_epoch)
         if slots != NULL:
             disown_ring(slots, capacity, first, count)
         return 0

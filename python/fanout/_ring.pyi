@@ -18,13 +18,18 @@ class HistoryStore:
         lifetime: float,
         meta_lifetime: float = 0.0,
         only_if_alive: bool = False,
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Message | None:
         """Store a message and return it as stored, with its offset.
 
         ``size`` messages are kept for ``lifetime`` seconds after the newest.
         With ``only_if_alive`` nothing is stored, and None returned, when the
-        channel has no unexpired message.
+        channel has no unexpired message. The stream remembers a ``version``
+        above 0, and its epoch, in place of the one before.
         """
+    def has_version(self, channel: str, version: int, version_epoch: str) -> bool:
+        """Whether the stream's version is of that epoch and not below ``version``."""
     def newest(self, channel: str, limit: int) -> list[Message]:
         """Newest first; ``limit`` 0 is all."""
     def read(

@@ -19,6 +19,7 @@ __all__ = [
     "check_channel",
     "check_conn_id",
     "check_control",
+    "check_idempotency_key",
     "check_info",
     "check_join",
     "check_leave",
@@ -27,8 +28,12 @@ __all__ = [
     "check_options",
     "check_pattern",
     "check_since",
+    "check_version",
     "refuse_wildcard",
 ]
+
+MOST_KEY = 255
+"""Characters of an idempotency key, and of a version's epoch: both are kept for each."""
 
 
 def check_channel(channel: str) -> None:
@@ -107,6 +112,34 @@ def check_since(since: StreamPosition | None) -> None:
 def check_pattern(pattern: str | None) -> None:
     if pattern is not None and not isinstance(pattern, str):
         raise TypeError(f"pattern must be a str or None, not {type(pattern).__name__}")
+
+
+def check_idempotency_key(key: str) -> None:
+    """``""`` is none."""
+    if not isinstance(key, str):
+        raise TypeError(f"idempotency_key must be a str, not {type(key).__name__}")
+    _check_kept("idempotency_key", key)
+
+
+def check_version(version: int, version_epoch: str) -> None:
+    """0 is none, whatever the epoch."""
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise TypeError(f"version must be an int, not {version!r}")
+    if not 0 <= version < 1 << 64:
+        raise ValueError(f"version must be between 0 and 2**64 - 1, not {version!r}")
+    if not isinstance(version_epoch, str):
+        raise TypeError(f"version_epoch must be a str, not {type(version_epoch).__name__}")
+    _check_kept("version_epoch", version_epoch)
+
+
+def _check_kept(name: str, text: str) -> None:
+    if len(text) > MOST_KEY:
+        raise ValueError(
+            f"{name} must be at most {MOST_KEY} characters, not {len(text)}: {text[:40]!r}...")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be encodable in UTF-8, not {text!r}") from None
 
 
 def refuse_wildcard(engine: str, channel: str, options: ChannelOptions | None) -> None:

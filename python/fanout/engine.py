@@ -88,7 +88,14 @@ class Engine(Protocol):
         ...
 
     def publish_message(
-        self, channel: str, message: Message, options: ChannelOptions | None = None
+        self,
+        channel: str,
+        message: Message,
+        options: ChannelOptions | None = None,
+        *,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Awaitable[StreamPosition]:
         """Deliver to every client subscribed to ``channel`` now, on any node.
 
@@ -96,6 +103,22 @@ class Engine(Protocol):
         delivered carries its ``offset``, and the awaitable's result is the
         message's place in the stream. Without history it is
         ``StreamPosition(0, "")``. ``message`` itself is not changed.
+
+        idempotency_key
+            Up to 255 characters that are the publisher's name for this
+            message. For 300 seconds, or what the engine is told, another
+            publish with the same key into the same channel publishes nothing,
+            whatever it has to say, and gives the same position. So a publish
+            that failed with ``maybe_done`` can be repeated. Engines with a
+            store know the keys of all nodes, others those of their own. A
+            publish that failed without ``maybe_done`` is not remembered.
+        version, version_epoch
+            With history only: a message whose ``version``, up to 2**64 - 1, is
+            not above that of the stream's last message that had one is not
+            published, and the result is the stream's top. 0 is no version.
+            Versions of different epochs, up to 255 characters, are not
+            compared: the first of another epoch is published. The stream
+            remembers one version and its epoch as long as its own offset.
         """
         ...
 

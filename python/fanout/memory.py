@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
 
 from fanout._awaitable import Ready
-from fanout._expiry import Expiry
+from fanout._expiry import Expiry, Timer
 from fanout._presence import PresenceStore
 from fanout._ring import HistoryStore
 from fanout.checks import (
@@ -15,6 +16,7 @@ from fanout.checks import (
     check_channel,
     check_conn_id,
     check_control,
+    check_idempotency_key,
     check_info,
     check_join,
     check_leave,
@@ -23,11 +25,13 @@ from fanout.checks import (
     check_options,
     check_pattern,
     check_since,
+    check_version,
     refuse_wildcard,
 )
 from fanout.engine import EngineEvents
 from fanout.errors import ClosedError
 from fanout.pattern import channel_pattern
+from fanout.results import Results
 from fanout.types import (
     AdminMessage,
     ChannelOptions,
@@ -55,6 +59,9 @@ class MemoryEngine:
     history_meta_lifetime
         Seconds for which a stream's offset and epoch outlive its messages,
         where the channel's options do not say it (Centrifugo's 720 hours).
+    idempotency_lifetime
+        Seconds for which the result of a publish with an ``idempotency_key``
+        is remembered. More than a million results push the oldest out.
     clock
         Returns seconds that never go back; for tests, which then drive
         expiry by ``expiry.advance()``. By default the system's monotonic
@@ -66,11 +73,18 @@ class MemoryEngine:
         *,
         presence_lifetime: float = 60.0,
         history_meta_lifetime: float = 30 * 24 * 3600.0,
+        idempotency_lifetime: float = 300.0,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.expiry = Expiry(clock)
         self._presence = PresenceStore(self.expiry, presence_lifetime)
         self._history = HistoryStore(self.expiry, history_meta_lifetime)
+        if not idempotency_lifetime > 0:
+            raise ValueError(
+                f"idempotency_lifetime must be above 0 seconds, not {idempotency_lifetime!r}")
+        self._results: Results[Ready[StreamPosition]] = Results(
+            idempotency_lifetime, clock or time.monotonic)
+        self._results_end: Timer | None = None
         self._wanted: set[str] = set()
         self._events: EngineEvents | None = None
         self._closed = False
@@ -98,17 +112,36 @@ class MemoryEngine:
         self.expiry.stop()
         self._history.clear()
         self._presence.clear()
+        self._results_end = None
+        self._results.clear()
         self._wanted.clear()
 
     def publish_message(
-        self, channel: str, message: Message, options: ChannelOptions | None = None
+        self,
+        channel: str,
+        message: Message,
+        options: ChannelOptions | None = None,
+        *,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Awaitable[StreamPosition]:
         events = self._running(channel)
         check_message(channel, message)
         check_options(options)
+        # Most publishes have none, and are spared the calls.
+        if idempotency_key != "":
+            check_idempotency_key(idempotency_key)
+            result = self._results.get(channel, idempotency_key)
+            if result is not None:
+                return result
+        if version != 0 or version_epoch != "":
+            check_version(version, version_epoch)
         position = _NO_POSITION
         epoch = ""
         if options is not None and options.keeps_history:
+            if version and self._history.has_version(channel, version, version_epoch):
+                return Ready(self._history.position(channel))
             stored = self._history.append(
                 channel,
                 message,
@@ -116,12 +149,17 @@ class MemoryEngine:
                 options.history_lifetime,
                 options.history_meta_lifetime,
                 options.history_drop_inactive and channel not in self._wanted,
+                version,
+                version_epoch,
             )
             if stored is not None:
                 message = stored
                 place = self._history.position(channel)
                 position = Ready(place)
                 epoch = place.epoch
+        if idempotency_key:
+            # Before anybody is told: who publishes again then has published it already.
+            self._remember(channel, idempotency_key, position)
         if channel in self._wanted:
             try:
                 events.on_message(channel, message, epoch)
@@ -221,6 +259,19 @@ class MemoryEngine:
                 else "the engine was not started: run() first")
         check_channel(channel)
         return self._events
+
+    def _remember(self, channel: str, key: str, result: Ready[StreamPosition]) -> None:
+        self._results.put(channel, key, result)
+        if self._results_end is None:
+            self._results_end = Timer(self.expiry, self._purge_results)
+            self._purge_results()
+
+    def _purge_results(self) -> None:
+        timer, left = self._results_end, self._results.purge()
+        if timer is None or left is None:
+            self._results_end = None
+        else:
+            timer.start(left)
 
     def _tell(self, event: Callable[..., None], *arguments: object) -> Awaitable[None]:
         try:

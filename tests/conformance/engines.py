@@ -67,10 +67,13 @@ class EngineFactory(abc.ABC):
         """Start what the engines need, before the first ``create``."""
 
     async def create(
-        self, *, presence_lifetime: float = 60.0, history_meta_lifetime: float = 3600.0
+        self, *, presence_lifetime: float = 60.0, history_meta_lifetime: float = 3600.0,
+        idempotency_lifetime: float = 300.0,
     ) -> Engine:
         """A new engine, not running; lifetimes in seconds of the engine."""
-        engine = self._make(presence_lifetime, history_meta_lifetime)
+        engine = self._make(
+            presence_lifetime=presence_lifetime, history_meta_lifetime=history_meta_lifetime,
+            idempotency_lifetime=idempotency_lifetime)
         self._engines.append(engine)
         return engine
 
@@ -80,7 +83,8 @@ class EngineFactory(abc.ABC):
             await engine.close()
 
     @abc.abstractmethod
-    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any: ...
+    def _make(self, **lifetimes: float) -> Any:
+        """An engine with the three lifetimes that ``create`` takes."""
 
     @abc.abstractmethod
     def num_stored(self, engine: Any) -> int:
@@ -171,12 +175,8 @@ class MemoryFactory(_ManualTime):
         | Capability.NO_WILDCARDS | Capability.OWN_STORAGE
     )
 
-    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> MemoryEngine:
-        return MemoryEngine(
-            presence_lifetime=presence_lifetime,
-            history_meta_lifetime=history_meta_lifetime,
-            clock=self.clock,
-        )
+    def _make(self, **lifetimes: float) -> MemoryEngine:
+        return MemoryEngine(**lifetimes, clock=self.clock)
 
     def num_stored(self, engine: MemoryEngine) -> int:
         return engine._history.num_messages + engine._presence.num_entries
@@ -192,10 +192,8 @@ class MemoryRealTimeFactory(EngineFactory):
     capabilities = MemoryFactory.capabilities
     second = 0.05
 
-    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> MemoryEngine:
-        return MemoryEngine(
-            presence_lifetime=presence_lifetime, history_meta_lifetime=history_meta_lifetime
-        )
+    def _make(self, **lifetimes: float) -> MemoryEngine:
+        return MemoryEngine(**lifetimes)
 
     num_stored = MemoryFactory.num_stored
     fail_publishes = MemoryFactory.fail_publishes
@@ -217,9 +215,9 @@ class ReferenceFactory(_ManualTime):
         super().__init__()
         self._bus: Bus | None = None
 
-    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> ReferenceEngine:
+    def _make(self, **lifetimes: float) -> ReferenceEngine:
         if self._bus is None:
-            self._bus = Bus(presence_lifetime, history_meta_lifetime, self.clock)
+            self._bus = Bus(**lifetimes, clock=self.clock)
         return ReferenceEngine(self._bus)
 
     def num_stored(self, engine: ReferenceEngine) -> int:
@@ -276,14 +274,8 @@ class ValkeyFactory(EngineFactory):
     def _brokers(self) -> list[ValkeyServer]:
         return [self._server]
 
-    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any:
-        return RedisEngine(
-            self._url,
-            prefix=self._prefix,
-            presence_lifetime=presence_lifetime,
-            history_meta_lifetime=history_meta_lifetime,
-            **self.options,
-        )
+    def _make(self, **lifetimes: float) -> Any:
+        return RedisEngine(self._url, prefix=self._prefix, **lifetimes, **self.options)
 
     def num_stored(self, engine: Any) -> int:
         return sum(
@@ -386,8 +378,10 @@ class NatsFactory(EngineFactory):
             if self._paused:
                 self._server.resume()
 
-    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any:
-        return NatsEngine(self._server.url, prefix=self._prefix)
+    def _make(self, **lifetimes: float) -> Any:
+        return NatsEngine(
+            self._server.url, prefix=self._prefix,
+            idempotency_lifetime=lifetimes["idempotency_lifetime"])
 
     def num_stored(self, engine: Any) -> int:
         return 0
@@ -416,14 +410,8 @@ class JetStreamFactory(NatsFactory):
         await super().close()
         await remove_streams(self._server.url, self._prefix)
 
-    def _make(self, presence_lifetime: float, history_meta_lifetime: float) -> Any:
-        return NatsEngine(
-            self._server.url,
-            prefix=self._prefix,
-            jetstream=True,
-            presence_lifetime=presence_lifetime,
-            history_meta_lifetime=history_meta_lifetime,
-        )
+    def _make(self, **lifetimes: float) -> Any:
+        return NatsEngine(self._server.url, prefix=self._prefix, jetstream=True, **lifetimes)
 
     def num_stored(self, engine: Any) -> int:
         # A loop of its own: the test's waits for this.

@@ -27,7 +27,7 @@ from fanout import (
     UnsupportedError,
 )
 from fanout.pattern import channel_pattern
-from tests.model.reference import Expiry, HistoryStore, PresenceStore
+from tests.model.reference import Deadline, Expiry, HistoryStore, PresenceStore
 
 __all__ = ["Bus", "ReferenceEngine"]
 
@@ -48,14 +48,30 @@ class Bus:
     """What the nodes share: storage, and a way to each other."""
 
     def __init__(
-        self, presence_lifetime: float, history_meta_lifetime: float, clock: Callable[[], float]
+        self, presence_lifetime: float, history_meta_lifetime: float,
+        idempotency_lifetime: float, clock: Callable[[], float],
     ) -> None:
         self.expiry = Expiry(clock)
+        self.idempotency_lifetime = idempotency_lifetime
+        self.results: dict[tuple[str, str], StreamPosition] = {}
+        self._result_ends: dict[tuple[str, str], Deadline] = {}
         self.history = HistoryStore(self.expiry, history_meta_lifetime)
         self.presence = PresenceStore(self.expiry, presence_lifetime)
         self.nodes: list[ReferenceEngine] = []
         self.error: Exception | None = None
         self.num_failed = 0
+
+    def remember(self, channel: str, key: str, position: StreamPosition) -> None:
+        self.results[channel, key] = position
+        end = Deadline(lambda: self.results.pop((channel, key), None))
+        self._result_ends[channel, key] = end
+        self.expiry.set(end, self.expiry.now() + self.idempotency_lifetime)
+
+    def result(self, channel: str, key: str) -> StreamPosition | None:
+        end = self._result_ends.get((channel, key))
+        if end is None or end.at is None or end.at <= self.expiry.now():
+            return None
+        return self.results.get((channel, key))
 
     def send(
         self, channel: str | None, deliver: Callable[[EngineEvents], object], result: object
@@ -107,22 +123,43 @@ class ReferenceEngine:
                 self.bus.presence.clear()
 
     def publish_message(
-        self, channel: str, message: Message, options: ChannelOptions | None = None
+        self,
+        channel: str,
+        message: Message,
+        options: ChannelOptions | None = None,
+        *,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Awaitable[StreamPosition]:
         self._check_open()
         _checked_channel(channel)
         _checked("message", message, Message)
+        for name, text in (("idempotency_key", idempotency_key), ("version_epoch", version_epoch)):
+            if len(_checked(name, text, str)) > 255:
+                raise ValueError(f"{name} is too long: {text!r}")
+            text.encode()
+        if not 0 <= _checked("version", version, int) < 2**64:
+            raise ValueError(f"version must have 64 bits, not {version!r}")
+        known = self.bus.result(channel, idempotency_key) if idempotency_key else None
+        if known is not None:
+            return self._done(known)
         position = StreamPosition()
         if options is not None and _checked("options", options, ChannelOptions).keeps_history:
+            history = self.bus.history
+            if history.has_version(channel, version, version_epoch):
+                return self._done(history.position(channel))
             idle = not any(channel in node.wanted for node in self.bus.nodes)
-            stored = self.bus.history.append(
+            stored = history.append(
                 channel, message, options.history_size, options.history_lifetime,
                 options.history_meta_lifetime, options.history_drop_inactive and idle,
+                version, version_epoch,
             )
             if stored is not None:
                 message = stored
-                position = StreamPosition(
-                    stored.offset, self.bus.history.position(channel).epoch)
+                position = StreamPosition(stored.offset, history.position(channel).epoch)
+        if idempotency_key:
+            self.bus.remember(channel, idempotency_key, position)
         return self.bus.send(
             channel, lambda events: events.on_message(channel, message, position.epoch), position)
 
@@ -223,7 +260,7 @@ class ReferenceEngine:
         if self not in self.bus.nodes:
             raise ClosedError("the engine is not running")
 
-    def _done(self) -> Awaitable[None]:
+    def _done(self, result: Any = None) -> Awaitable[Any]:
         done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
+        done.set_result(result)
         return done

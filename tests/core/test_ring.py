@@ -118,6 +118,29 @@ def test_only_if_alive(store: Any, clock: ManualClock) -> None:
     assert store.position("ch").offset == 4
 
 
+def test_a_stream_remembers_the_last_version(store: Any, clock: ManualClock) -> None:
+    def append(version: int, epoch: str) -> None:
+        store.append("ch", Message("ch", b"1"), 1, 10.0, 0.0, False, version, epoch)
+
+    assert not store.has_version("ch", 1, "")
+    assert store.num_streams == 0       # asking makes no stream
+    append(0, "")
+    assert not store.has_version("ch", 1, "")
+    append(2**64 - 1, "a")
+    append(0, "b")                      # none is no version
+    assert store.has_version("ch", 2**64 - 1, "a")
+    assert not store.has_version("ch", 1, "b")
+    assert not store.has_version("ch", 0, "a")
+    append(3, "b")
+    assert [store.has_version("ch", version, "b") for version in (2, 3, 4)] == [True, True, False]
+    assert not store.has_version("ch", 1, "a")
+    store.remove("ch")
+    clock.advance(10 + META / 2)
+    assert store.has_version("ch", 3, "b")
+    clock.advance(META / 2)
+    assert not store.has_version("ch", 3, "b")
+
+
 def test_expired_messages_are_given_back_by_the_expiry(
     store: Any, expiry: Any, clock: ManualClock
 ) -> None:
@@ -233,6 +256,11 @@ def test_a_thousand_channels_with_similar_names(store: Any) -> None:
         (("ch", Message("ch", b""), 1, 0.0), ValueError),
         (("ch", Message("ch", b""), 1, -1.0), ValueError),
         (("ch", Message("ch", b""), 1, float("nan")), ValueError),
+        (("ch", Message("ch", b""), 1, 1.0, 0.0, False, -1), OverflowError),
+        (("ch", Message("ch", b""), 1, 1.0, 0.0, False, 2**64), OverflowError),
+        (("ch", Message("ch", b""), 1, 1.0, 0.0, False, "1"), TypeError),
+        (("ch", Message("ch", b""), 1, 1.0, 0.0, False, 1, None), TypeError),
+        (("ch", Message("ch", b""), 1, 1.0, 0.0, False, 1, b""), TypeError),
     ],
 )
 def test_bad_arguments_of_append(
@@ -255,6 +283,8 @@ def test_bad_arguments_of_append(
         (lambda store: store.read("ch", StreamPosition(1, b""), -1, False), TypeError),
         (lambda store: store.position(None), TypeError),
         (lambda store: store.remove(None), TypeError),
+        (lambda store: store.has_version(None, 1, ""), TypeError),
+        (lambda store: store.has_version("ch", 1, None), TypeError),
     ],
 )
 def test_bad_arguments(
@@ -314,6 +344,32 @@ def test_exact_references_of_what_is_stored(core_store: Any, clock: ManualClock)
     core_store.append(channel, message, 5, 10.0)
     core_store.clear()
     assert held() == (0, 0, 0)
+
+
+def test_exact_references_of_a_version_s_epoch(core_store: Any) -> None:
+    first, second = fresh_str("first"), fresh_str("second")
+    before = references(first), references(second)
+
+    def append(version: int, epoch: str) -> None:
+        core_store.append("ch", Message("ch", b""), 1, 10.0, 0.0, False, version, epoch)
+
+    def held() -> tuple[int, int]:
+        return references(first) - before[0], references(second) - before[1]
+
+    append(0, first)
+    assert held() == (0, 0)
+    append(1, first)
+    assert held() == (1, 0)
+    append(2, first)
+    assert held() == (1, 0)
+    append(1, second)
+    assert held() == (0, 1)
+    append(0, first)
+    assert held() == (0, 1)
+    core_store.remove("ch")
+    assert references(second) == before[1] + 1      # the stream is still there
+    core_store.clear()
+    assert (references(first), references(second)) == before
 
 
 def test_exact_references_after_the_expiry_fired(

@@ -181,6 +181,8 @@ class _Stream:
     messages: deque[Message] = field(default_factory=deque)
     messages_end: float = 0.0
     stream_end: float = 0.0
+    version: int = 0
+    version_epoch: str = ""
 
     @property
     def next_end(self) -> float:
@@ -211,6 +213,8 @@ class HistoryStore:
         lifetime: float,
         meta_lifetime: float = 0.0,
         only_if_alive: bool = False,
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Message | None:
         if not 0 < size <= 0xFFFFFFFF:
             raise ValueError(f"size must be between 1 and 4294967295, not {size!r}")
@@ -230,7 +234,16 @@ class HistoryStore:
         stream.messages_end = self._expiry.now() + lifetime
         stream.stream_end = stream.messages_end + stream.meta_lifetime
         self._expiry.set(stream.deadline, stream.messages_end)
+        if version:
+            stream.version, stream.version_epoch = version, version_epoch
         return stored
+
+    def has_version(self, channel: str, version: int, version_epoch: str) -> bool:
+        stream = self._find(channel)
+        return (
+            stream is not None and 0 < version <= stream.version
+            and stream.version_epoch == version_epoch
+        )
 
     def newest(self, channel: str, limit: int) -> list[Message]:
         if limit < 0:

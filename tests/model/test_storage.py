@@ -31,6 +31,8 @@ users = st.sampled_from(["ann", "bob", ""])
 # Quarters are exact in binary: now and then time stops at the very end of something.
 seconds = st.integers(1, 24).map(lambda quarters: quarters / 4)
 sizes = st.one_of(st.integers(1, 6), st.integers(7, 100))
+versions = st.sampled_from([0, 0, 1, 2, 3, 2**64 - 1])
+version_epochs = st.sampled_from(["", "x", "y"])
 NUM_TIMERS = 3
 
 
@@ -101,16 +103,18 @@ class Storage(RuleBasedStateMachine):
     @rule(
         channel=channels, size=sizes, lifetime=seconds,
         meta_lifetime=st.one_of(st.just(0.0), seconds), only_if_alive=st.booleans(),
-        count=st.integers(1, 12),
+        count=st.integers(1, 12), version=versions, version_epoch=version_epochs,
     )
     def append(
         self, channel: str, size: int, lifetime: float, meta_lifetime: float,
-        only_if_alive: bool, count: int,
+        only_if_alive: bool, count: int, version: int = 0, version_epoch: str = "",
     ) -> None:
         for _ in range(count):
             message = Message(channel, b"data")
             core, model = (
-                store.append(channel, message, size, lifetime, meta_lifetime, only_if_alive)
+                store.append(
+                    channel, message, size, lifetime, meta_lifetime, only_if_alive, version,
+                    version_epoch)
                 for store in (self.core, self.model)
             )
             assert core == model
@@ -119,6 +123,14 @@ class Storage(RuleBasedStateMachine):
     @rule(channel=channels, lifetime=seconds)
     def append_one(self, channel: str, lifetime: float) -> None:
         self.append(channel, 5, lifetime, 0.0, False, 1)
+
+    @rule(channel=channels, version=versions, version_epoch=version_epochs)
+    def has_version(self, channel: str, version: int, version_epoch: str) -> None:
+        core, model = (
+            store.has_version(channel, version, version_epoch)
+            for store in (self.core, self.model)
+        )
+        assert core is model
 
     @rule(channel=channels, limit=st.one_of(st.integers(0, 8), st.just(10**6)))
     def newest(self, channel: str, limit: int) -> None:

@@ -21,6 +21,7 @@ from fanout.checks import (
     check_channel,
     check_conn_id,
     check_control,
+    check_idempotency_key,
     check_info,
     check_join,
     check_leave,
@@ -29,6 +30,7 @@ from fanout.checks import (
     check_options,
     check_pattern,
     check_since,
+    check_version,
     refuse_wildcard,
 )
 from fanout.engine import EngineEvents
@@ -98,6 +100,9 @@ class RedisEngine:
     history_meta_lifetime
         Seconds for which a stream's offset and epoch outlive its messages,
         where the channel's options do not say it.
+    idempotency_lifetime
+        Seconds for which the result of a publish with an ``idempotency_key``
+        is remembered, by the server.
     history_lists
         Keep messages in lists, not in streams. Either all nodes do, or none.
     max_pending, max_pending_bytes
@@ -118,6 +123,7 @@ class RedisEngine:
         timeout: float = 4.0,
         presence_lifetime: float = 60.0,
         history_meta_lifetime: float = 30 * 24 * 3600.0,
+        idempotency_lifetime: float = 300.0,
         history_lists: bool = False,
         max_pending: int = 100_000,
         max_pending_bytes: int = 64 * 1024 * 1024,
@@ -150,7 +156,8 @@ class RedisEngine:
         scripts = HistoryScripts(lists=history_lists, sharded=self._is_cluster)
         self._messages_kind = scripts.messages
         self._history = History(
-            scripts, _seconds("history_meta_lifetime", history_meta_lifetime))
+            scripts, _seconds("history_meta_lifetime", history_meta_lifetime),
+            _seconds("idempotency_lifetime", idempotency_lifetime))
         self._presence = Presence(
             PresenceScripts(), _seconds("presence_lifetime", presence_lifetime))
         self._servers: Servers | Cluster | None = None
@@ -206,14 +213,31 @@ class RedisEngine:
     # ---- publishing ----------------------------------------------------
 
     def publish_message(
-        self, channel: str, message: Message, options: ChannelOptions | None = None
+        self,
+        channel: str,
+        message: Message,
+        options: ChannelOptions | None = None,
+        *,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Awaitable[StreamPosition]:
         route = self._running(channel)
         check_message(channel, message)
         check_options(options)
+        # Most publishes have none, and are spared the calls.
+        if idempotency_key != "":
+            check_idempotency_key(idempotency_key)
+        if version != 0 or version_epoch != "":
+            check_version(version, version_epoch)
         payload = encode_message(message)
         if options is not None and options.keeps_history:
+            if idempotency_key or version:
+                return self._history.publish_guarded(
+                    route, channel, payload, options, idempotency_key, version, version_epoch)
             return self._history.publish(route, channel, payload, options)
+        if idempotency_key:
+            return self._history.publish_once(route, channel, payload, idempotency_key)
         body = b"%b$%d\r\n%b\r\n" % (route.publish, len(payload), payload)
         return route.commands.execute(body, _no_position, channel)
 

@@ -22,6 +22,7 @@ _MOST_MS = 10**15
 _MOST_MESSAGES = 2**53
 """Lua's numbers are exact up to here."""
 _MOST_OPTIONS = 1024
+_NONE = words(b"")
 
 _EPOCH_LENGTH = 12
 _LETTERS = bytes(ord("a") + value % 26 for value in range(256))
@@ -33,10 +34,16 @@ def milliseconds(seconds: float) -> int:
 
 
 class History:
-    """``meta_lifetime`` is in seconds, for channels whose options do not say it."""
+    """``meta_lifetime`` is in seconds, for channels whose options do not say it.
 
-    def __init__(self, scripts: HistoryScripts, meta_lifetime: float) -> None:
+    ``result_lifetime`` as well: of what publishes with an idempotency key came to.
+    """
+
+    def __init__(
+        self, scripts: HistoryScripts, meta_lifetime: float, result_lifetime: float
+    ) -> None:
         self._scripts = scripts
+        self._result_lifetime = words(b"%d" % milliseconds(result_lifetime))
         self._meta_lifetime = milliseconds(meta_lifetime)
         self._epochs = b""
         self._epochs_at = 0
@@ -48,12 +55,30 @@ class History:
         self, route: Route, channel: str, payload: bytes, options: ChannelOptions
     ) -> asyncio.Future[StreamPosition]:
         """Store a message and deliver it; gives its position."""
-        known = self._settings.get(id(options))
-        settings = known[1] if known is not None else self._learn(options)
-        arguments = b"%b%b$12\r\n%b\r\n$%d\r\n%b\r\n" % (
-            route.topic_word, settings, self._new_epoch(), len(payload), payload)
         return route.commands.execute(
-            arguments, _position, channel, self._scripts.publish, route.history)
+            self._arguments(route, payload, options), _position, channel, self._scripts.publish,
+            route.history)
+
+    def publish_guarded(
+        self, route: Route, channel: str, payload: bytes, options: ChannelOptions, key: str,
+        version: int, version_epoch: str,
+    ) -> asyncio.Future[StreamPosition]:
+        """The same, unless the key was published already or the version is outdated."""
+        result = words(route.result + key.encode()) if key else words(route.messages)
+        arguments = self._arguments(route, payload, options) + (
+            self._result_lifetime if key else _NONE) + words(
+                b"%020d" % version if version else b"", version_epoch.encode())
+        return route.commands.execute(
+            arguments, _position, channel, self._scripts.publish_guarded, route.history + result)
+
+    def publish_once(
+        self, route: Route, channel: str, payload: bytes, key: str
+    ) -> asyncio.Future[StreamPosition]:
+        """Deliver a message that is not stored, unless the key was published already."""
+        arguments = route.topic_word + words(payload) + self._result_lifetime
+        return route.commands.execute(
+            arguments, _position, channel, self._scripts.publish_once,
+            words(route.result + key.encode()))
 
     def newest(self, route: Route, channel: str, limit: int) -> asyncio.Future[list[Message]]:
         """The newest messages, newest first; 0 for all. Changes nothing."""
@@ -82,6 +107,12 @@ class History:
     def remove(self, route: Route, channel: str) -> asyncio.Future[None]:
         """Forget the messages; the meta data stays."""
         return route.commands.execute(pack(b"UNLINK", route.messages), _nothing, channel)
+
+    def _arguments(self, route: Route, payload: bytes, options: ChannelOptions) -> bytes:
+        known = self._settings.get(id(options))
+        settings = known[1] if known is not None else self._learn(options)
+        return b"%b%b$12\r\n%b\r\n$%d\r\n%b\r\n" % (
+            route.topic_word, settings, self._new_epoch(), len(payload), payload)
 
     def _learn(self, options: ChannelOptions) -> bytes:
         lifetime = milliseconds(options.history_lifetime)

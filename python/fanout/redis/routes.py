@@ -28,6 +28,8 @@ class Route(NamedTuple):
     """The key that has the messages."""
     presence: bytes
     """The keys of presence's scripts."""
+    result: bytes
+    """The beginning of the keys of results; the idempotency key follows."""
 
 
 def make_route(
@@ -41,6 +43,8 @@ def make_route(
     history = words(names.key(b"meta", channel), messages)
     presence = words(*[
         names.key(b"presence." + part, channel) for part in (b"data", b"expire", b"users")])
+    # With the name's length in front: a key must not read as a name's end.
+    result = names.key(b"result.%d" % len(channel), channel) + b"."
     return Route(
         commands, subscriptions, topic, b"*3\r\n" + words(publish) + topic_word, history,
-        topic_word, messages, presence)
+        topic_word, messages, presence, result)

@@ -22,10 +22,13 @@ _MOST_PUBLISHED = 64
 _PUBLISH = """
 local meta, messages = KEYS[k + 1], KEYS[k + 2]
 local topic, message = ARGV[a + 1], ARGV[a + 8]
+{repeated}
 local known = redis.call('HMGET', meta, 'e', 'l')
+{outdated}
 if ARGV[a + 6] == '1' and redis.call('EXISTS', messages) == 0
 and redis.call('PUBSUB', '{numsub}', topic)[2] == 0 then
 redis.call('{publish}', topic, message)
+{remember_none}
 return {{0, ''}}
 end
 local epoch, top = known[1], 1
@@ -40,9 +43,56 @@ end
 local offset = string.format('%.0f', top)
 {append}
 redis.call('PEXPIRE', messages, ARGV[a + 3])
+{set_version}
 redis.call('PEXPIRE', meta, ARGV[a + 4])
 redis.call('{publish}', topic, '{stored}' .. offset .. ':' .. epoch .. ':' .. message)
+{remember}
 return {{top, epoch}}
+"""
+
+# The same with a third key, the result's, and three arguments more: the result's
+# lifetime, "" for none; a version with zeros in front, so that the order of texts is
+# that of numbers, which are exact up to 53 bits only, "" for none; and its epoch.
+_GUARDED = {
+    "repeated": """
+local result, lifetime, version = KEYS[k + 3], ARGV[a + 9], ARGV[a + 10]
+if lifetime ~= '' then
+local before = redis.call('GET', result)
+if before then
+local offset, epoch = string.match(before, '^(%d+):(.*)$')
+return {tonumber(offset), epoch}
+end
+end
+""",
+    "outdated": """
+if known[1] and version ~= '' then
+local last = redis.call('HMGET', meta, 'v', 've', 's')
+if last[1] and last[2] == ARGV[a + 11] and version <= last[1] then
+return {tonumber(last[3]), known[1]}
+end
+end
+""",
+    "set_version": (
+        "if version ~= '' then "
+        "redis.call('HSET', meta, 'v', version, 've', ARGV[a + 11]) end"),
+    "remember": (
+        "if lifetime ~= '' then "
+        "redis.call('SET', result, offset .. ':' .. epoch, 'PX', lifetime) end"),
+    "remember_none": "if lifetime ~= '' then redis.call('SET', result, '0:', 'PX', lifetime) end",
+}
+_UNGUARDED = dict.fromkeys(_GUARDED, "")
+
+# Keys: result. Arguments: topic, message, the result's lifetime. Gives the result of
+# who was first, where that was another.
+_PUBLISH_ONCE = """
+local before = redis.call('GET', KEYS[k + 1])
+if before then
+local offset, epoch = string.match(before, '^(%d+):(.*)$')
+return {{tonumber(offset), epoch}}
+end
+redis.call('{publish}', ARGV[a + 1], ARGV[a + 2])
+redis.call('SET', KEYS[k + 1], '0:', 'PX', ARGV[a + 3])
+return {{0, ''}}
 """
 
 _APPEND_TO_STREAM = (
@@ -107,14 +157,23 @@ class HistoryScripts:
     """
 
     def __init__(self, *, lists: bool, sharded: bool) -> None:
-        self.publish = Script(
-            _PUBLISH.format(
+        publish = "SPUBLISH" if sharded else "PUBLISH"
+
+        def publisher(guards: dict[str, str]) -> str:
+            return _PUBLISH.format(
                 numsub="SHARDNUMSUB" if sharded else "NUMSUB",
-                publish="SPUBLISH" if sharded else "PUBLISH",
+                publish=publish,
                 append=_APPEND_TO_LIST if lists else _APPEND_TO_STREAM,
                 stored=STORED,
-            ),
-            2, 8, most=_MOST_PUBLISHED)
+                **guards,
+            )
+
+        self.publish = Script(publisher(_UNGUARDED), 2, 8, most=_MOST_PUBLISHED)
+        self.publish_guarded = Script(publisher(_GUARDED), 3, 11, most=_MOST_PUBLISHED)
+        """With an idempotency key, a version, or both."""
+        self.publish_once = Script(
+            _PUBLISH_ONCE.format(publish=publish), 1, 3, most=_MOST_PUBLISHED)
+        """Without history, and with an idempotency key."""
         self.read = Script(
             _READ.format(
                 length="LLEN" if lists else "XLEN",
