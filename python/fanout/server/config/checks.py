@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fanout.server.config.channel import NAMESPACE_NAME, NamespaceOptions
 from fanout.server.config.duration import format_duration
 from fanout.server.config.engine import NatsConfig, RedisConfig
 from fanout.server.config.errors import ConfigError
-from fanout.server.config.model import NAMESPACE_NAME, Config, NamespaceOptions
+from fanout.server.config.model import Config
 
 __all__ = ["advice", "check", "namespaces"]
 

@@ -7,7 +7,7 @@ is an engine; its keys are those of Centrifugo's ``broker.nats``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fanout.server.config.address import (
     ENGINES,
@@ -16,7 +16,7 @@ from fanout.server.config.address import (
     nats_urls,
     redis_addresses,
 )
-from fanout.server.config.keys import key, secret
+from fanout.server.config.keys import key, secret, section
 from fanout.server.config.values import boolean, duration, integer, list_of, one_of, text
 
 __all__ = ["EngineConfig", "NatsConfig", "RedisConfig", "with_addresses"]
@@ -111,8 +111,8 @@ class EngineConfig:
 
     type: str = key("memory", one_of(*ENGINES))
     """``nats`` is not a type of Centrifugo's."""
-    redis: RedisConfig = field(default_factory=RedisConfig, metadata={"section": RedisConfig})
-    nats: NatsConfig = field(default_factory=NatsConfig, metadata={"section": NatsConfig})
+    redis: RedisConfig = section(RedisConfig)
+    nats: NatsConfig = section(NatsConfig)
 
 
 def with_addresses(config: EngineConfig, values: Sequence[str]) -> EngineConfig:

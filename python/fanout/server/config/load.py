@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fanout.server.config.channel import Namespace
 from fanout.server.config.checks import advice, check
+from fanout.server.config.client import ClientConfig
 from fanout.server.config.engine import with_addresses
 from fanout.server.config.errors import ConfigError
-from fanout.server.config.model import ClientConfig, Config, Namespace
+from fanout.server.config.model import Config
 from fanout.server.config.reader import read
 
 __all__ = ["DEMO_NAMESPACE", "demo_config", "load", "with_demo"]

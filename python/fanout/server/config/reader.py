@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from fanout.server.config.errors import ConfigError
 from fanout.server.config.model import Config
 from fanout.server.config.suggest import nearest_key
-from fanout.server.config.unsupported import ANY_NAMESPACE, IGNORED, REFUSED
+from fanout.server.config.unsupported import IGNORED, REFUSED
 
 __all__ = ["read"]
 
@@ -56,13 +56,12 @@ class _Reader:
     def _supported(self, entry: Field[Any], value: object, shown: str, path: str) -> object:
         how = entry.metadata
         if "section" in how:
-            inside = ANY_NAMESPACE if path == "channel.without_namespace" else path
-            return self.table(how["section"], value, shown, inside)
+            return self.table(how["section"], value, shown, how["path"] or path)
         if "tables" in how:
             if not isinstance(value, list):
                 raise ConfigError(shown, "must be a list of tables", value)
             return tuple(
-                self.table(how["tables"], item, f"{shown}[{_label(item, index)}]", ANY_NAMESPACE)
+                self.table(how["tables"], item, f"{shown}[{_label(item, index)}]", how["path"])
                 for index, item in enumerate(value)
             )
         try:

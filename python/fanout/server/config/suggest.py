@@ -7,8 +7,9 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+from fanout.server.config.channel import NAMESPACE
 from fanout.server.config.model import Config
-from fanout.server.config.unsupported import ANY_NAMESPACE, IGNORED, REFUSED
+from fanout.server.config.unsupported import IGNORED, REFUSED
 
 __all__ = ["nearest_key"]
 
@@ -37,7 +38,7 @@ def nearest_key(key: str, shown: str, path: str) -> str | None:
         elsewhere = [flat[name] for name in get_close_matches(key, flat, 1, _ALIKE)]
     if not elsewhere:
         return None
-    return elsewhere[0].replace(ANY_NAMESPACE, "channel.without_namespace")
+    return elsewhere[0].replace(NAMESPACE, "channel.without_namespace")
 
 
 def _supported(cls: type[Any], path: str) -> Iterator[str]:
@@ -46,15 +47,14 @@ def _supported(cls: type[Any], path: str) -> Iterator[str]:
         yield inner
         table = entry.metadata.get("section") or entry.metadata.get("tables")
         if table is not None:
-            in_namespace = inner in ("channel.without_namespace", "channel.namespaces")
-            yield from _supported(table, ANY_NAMESPACE if in_namespace else inner)
+            yield from _supported(table, entry.metadata["path"] or inner)
 
 
 def _with_tables(paths: Iterator[str]) -> Iterator[str]:
     for path in paths:
         yield path
         while path := path.rpartition(".")[0]:
-            if path != ANY_NAMESPACE:
+            if path != NAMESPACE:
                 yield path
 
 

@@ -6,21 +6,20 @@ server starts and a warning says that the key has no effect. Where it would let
 somebody do or see what the file forbids, or split one system into two that do
 not hear each other, the server refuses to start.
 
-By that rule token keys are ignored: without them a client that shows a token
-is turned away. A subscribe proxy is refused: with it Centrifugo asks the
-proxy *instead of* the ``allow_`` flags, so without it the flags would decide.
+By that rule a gRPC API is ignored: without it a backend is not heard. A
+subscribe-stream proxy is refused: with it Centrifugo asks the proxy *instead
+of* the ``allow_`` flags, so without it the flags would decide.
 
 Paths are dotted; ``channel.*`` stands for ``channel.without_namespace`` and
-for each of ``channel.namespaces``. A path covers everything below it.
+for each of ``channel.namespaces``, ``proxy.*`` for every table that describes a
+proxy. A path covers everything below it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ANY_NAMESPACE", "IGNORED", "REFUSED", "Refused"]
-
-ANY_NAMESPACE = "channel.*"
+__all__ = ["IGNORED", "REFUSED", "Refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +30,18 @@ class Refused:
     rule: str
 
 
-_PROXY = "{} proxies are not supported yet, and without one the other settings would decide"
 _ENGINE = 'must be "memory": here engine.type ("redis" or "nats") is for messages and presence both'
 _ENGINE_TLS = "TLS is a matter of the address here: {}"
-_TLS = "TLS is not supported yet, and the server would send in clear: end TLS in front of it"
 
 REFUSED = {
-    "client.proxy.connect.enabled": Refused((False,), _PROXY.format("connect")),
-    "channel.*.subscribe_proxy_enabled": Refused((False,), _PROXY.format("subscribe")),
-    "channel.*.publish_proxy_enabled": Refused((False,), _PROXY.format("publish")),
     "channel.*.subscribe_stream_proxy_enabled": Refused(
-        (False,), _PROXY.format("subscribe stream")
+        (False,), "subscribe-stream proxies are not supported, and the other settings would decide"
     ),
-    # A map channel takes no plain subscriptions and publications; here it would.
-    "channel.*.subscription_type": Refused(
-        ("", "stream"), 'must be "stream": other subscription types are not supported yet'
+    "http_server.tls_autocert.enabled": Refused(
+        (False,),
+        "certificates are not fetched, and the server would send in clear: set http_server.tls, "
+        "or end TLS in front of the server",
     ),
-    "http_server.tls.enabled": Refused((False,), _TLS),
-    "http_server.tls_autocert.enabled": Refused((False,), _TLS),
-    "websocket.disabled": Refused((False,), "must be false: WebSocket is the only transport yet"),
     "engine.redis.tls.enabled": Refused((False,), _ENGINE_TLS.format("rediss://")),
     "engine.redis.sentinel_tls.enabled": Refused((False,), "TLS to sentinels is not supported"),
     "engine.nats.tls.enabled": Refused((False,), _ENGINE_TLS.format("tls://")),
@@ -61,58 +53,37 @@ REFUSED = {
 }
 """Path -> the values that may stand there."""
 
-_TOKENS = "a client that sends a token is refused"
-_NO_EXPIRY = "nothing expires without tokens"
+_NO_MAPS = "there are no map subscriptions"
+_NO_POLLS = "there are no shared-poll subscriptions"
+_NO_GRPC = "gRPC is not supported"
 
 IGNORED = {
-    "client.token": _TOKENS,
-    "client.subscription_token": _TOKENS,
-    "client.insecure_skip_token_signature_verify": _TOKENS,
-    "client.disallow_anonymous_connection_tokens": _TOKENS,
-    "client.proxy.connect": "",
-    # A refresh proxy is asked when a connection expires; none does.
-    "client.proxy.refresh": _NO_EXPIRY,
-    "client.expired_close_delay": _NO_EXPIRY,
-    "client.expired_sub_close_delay": _NO_EXPIRY,
-    "client.concurrency": "commands of one connection are handled one at a time",
-    "client.channel_position_max_time_lag": "",
-    "client.connection_rate_limit": "new connections are not limited in rate",
-    "client.subscribe_to_user_personal_channel": "",
-    "client.connect_code_to_unidirectional_disconnect": "",
-    "channel.proxy": "",
-    "channel.*.force_recovery_mode": "what was missed is recovered whole",
-    "channel.*.auto_cache_recover": "",
-    "channel.*.allowed_delta_types": "",
-    "channel.*.delta_publish": "",
-    "channel.*.allow_tags_filter": "",
-    "channel.*.subscribe_proxy_name": "",
-    "channel.*.publish_proxy_name": "",
-    "channel.*.sub_refresh_proxy_enabled": _NO_EXPIRY,
-    "channel.*.sub_refresh_proxy_name": _NO_EXPIRY,
+    "channel.proxy.subscribe_stream": "",
+    "channel.proxy.map_publish": _NO_MAPS,
+    "channel.proxy.map_remove": _NO_MAPS,
+    "channel.proxy.shared_poll_refresh": _NO_POLLS,
     "channel.*.subscribe_stream_proxy_name": "",
     "channel.*.subscribe_stream_proxy_bidirectional": "",
-    "channel.*.map": "",
-    "channel.*.map_clients_presence_channel_prefix": "",
-    "channel.*.map_users_presence_channel_prefix": "",
-    "channel.*.shared_poll": "",
-    "websocket.handler_prefix": "the path is /connection/websocket",
-    "websocket.compression": "",
-    "websocket.compression_min_size": "",
-    "websocket.compression_level": "",
-    "websocket.decompressed_message_size_limit": "messages are not compressed",
+    "channel.*.map": _NO_MAPS,
+    "channel.*.map_clients_presence_channel_prefix": _NO_MAPS,
+    "channel.*.map_users_presence_channel_prefix": _NO_MAPS,
+    "channel.*.shared_poll": _NO_POLLS,
+    "proxy.*.grpc": _NO_GRPC,
+    "proxy.*.grpc_metadata": _NO_GRPC,
     "websocket.read_buffer_size": "",
     "websocket.write_buffer_size": "",
     "websocket.use_write_buffer_pool": "",
-    "websocket.write_timeout": "",
-    "http_server.internal_address": "there are no internal endpoints",
-    "http_server.internal_port": "there are no internal endpoints",
-    "http_server.internal_tls": "there are no internal endpoints",
-    "http_server.tls": "",
+    "uni_websocket.read_buffer_size": "",
+    "uni_websocket.write_buffer_size": "",
+    "uni_websocket.use_write_buffer_pool": "",
     "http_server.tls_autocert": "",
-    "http_server.tls_external": "",
     "http_server.http3": "",
     "http_server.h2c_external": "",
-    "log.file": "the log goes to standard error",
+    "admin.web_path": "the page is part of the package",
+    "admin.web_proxy_address": "the page is part of the package",
+    "prometheus.instrument_http_handlers": "",
+    "prometheus.recovered_publications_histogram": "",
+    "prometheus.native_histograms": "",
     "engine.redis.connect_timeout": "io_timeout is for connecting too",
     "engine.redis.force_resp2": "RESP2 is what is spoken",
     "engine.redis.tls": "",
@@ -127,32 +98,17 @@ IGNORED = {
     "engine.nats.raw_mode": "",
     "broker": "",
     "presence_manager": "",
-    "map_broker": "",
+    "map_broker": _NO_MAPS,
     "controller": "",
-    "shared_poll": "",
-    "rpc": "",
-    "proxies": "",
-    "http_api": "",
-    "grpc_api": "",
-    "consumers": "",
-    "sse": "",
-    "http_stream": "",
+    "shared_poll": _NO_POLLS,
+    "grpc_api": _NO_GRPC,
+    "consumers": "nothing is read from queues and databases",
     "webtransport": "",
-    "uni_sse": "",
-    "uni_http_stream": "",
-    "uni_websocket": "",
-    "uni_grpc": "",
-    "emulation": "",
-    "init": "",
-    "admin": "",
-    "prometheus": "",
-    "health": "GET /health always answers",
-    "swagger": "",
+    "uni_grpc": _NO_GRPC,
     "debug": "",
     "opentelemetry": "",
     "graphite": "",
     "usage_stats": "nothing is reported anywhere",
-    "node.info_metrics_aggregate_interval": "",
     "pid_file": "",
     "enable_unreleased_features": "",
 }
