@@ -21,6 +21,7 @@ from fanout.errors import (
     InsufficientStateError,
     MessageTooLargeError,
     SlowConsumerError,
+    SurveyError,
     UnknownChannelError,
     UnsupportedError,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "SubscribeEvent",
     "SubscribeReply",
     "Subscription",
+    "SurveyError",
     "UnknownChannelError",
     "UnsupportedError",
 ]

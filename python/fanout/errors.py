@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
     "BackpressureError",
     "ClosedError",
@@ -11,6 +13,7 @@ __all__ = [
     "InsufficientStateError",
     "MessageTooLargeError",
     "SlowConsumerError",
+    "SurveyError",
     "UnknownChannelError",
     "UnsupportedError",
 ]
@@ -67,3 +70,21 @@ class EngineError(FanoutError):
 
 class BackpressureError(FanoutError):
     """More operations wait than the bound allows: from other threads, or for the engine."""
+
+
+class SurveyError(FanoutError):
+    """Not every node answered.
+
+    answers
+        What the others answered, by node uid.
+    missing
+        Why there is no answer, by node uid.
+    """
+
+    def __init__(
+        self, method: str, answers: Mapping[str, bytes], missing: Mapping[str, str]
+    ) -> None:
+        reasons = "; ".join(f"{uid}: {why}" for uid, why in sorted(missing.items()))
+        super().__init__(f"survey {method!r}: {len(missing)} nodes are missing ({reasons})")
+        self.answers = dict(answers)
+        self.missing = dict(missing)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
-import json
 import logging
 import math
-import secrets
 import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from fanout import codes
 from fanout._expiry import Expiry
@@ -24,7 +23,7 @@ from fanout._hub import Hub
 from fanout._outbox import Outbox
 from fanout._subscription import LocalQueue
 from fanout.client import Client
-from fanout.codes import Disconnect, DisconnectCode
+from fanout.cluster import ClusterNode
 from fanout.engine import Engine
 from fanout.errors import (
     BackpressureError,
@@ -34,10 +33,9 @@ from fanout.errors import (
     MessageTooLargeError,
     UnknownChannelError,
 )
-from fanout.events import Interruption, Restoration
-from fanout.handlers import Handlers, answer
 from fanout.interest import Interest
 from fanout.memory import MemoryEngine
+from fanout.outages import Outages
 from fanout.peers import NodeInfo, Peers
 from fanout.positions import Positions, Track
 from fanout.subscription import Subscription
@@ -62,11 +60,10 @@ __all__ = ["Node", "NodeStats"]
 
 log = logging.getLogger("fanout")
 
-H = TypeVar("H", bound=Callable[..., Any])
-
 # Publishes awaited in one turn of the loop before the awaiting gives the loop
 # a turn, so that a publishing loop cannot starve its own readers.
 TURN_SIZE = 64
+BROADCAST_SIZE = 1024       # publishes of one broadcast that are under way together
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ class NodeStats:
     bytes_sent: int
 
 
-class Node:
+class Node(ClusterNode):
     """Ties an engine to the hub; what an application uses directly.
 
     Use it with ``async with``, or call ``run`` and ``shutdown``. It belongs to
@@ -128,6 +125,9 @@ class Node:
     recovery_limit
         The most messages that a client, or this node after a broken link, is
         given from the history to close a gap; 0 for any number.
+    expired_close_delay, expired_sub_close_delay
+        Seconds for which a connection, or a subscription, that expired and
+        that its client is to refresh goes on without.
     info_interval
         Seconds between two messages in which this node tells the others of
         itself; 0 never.
@@ -149,6 +149,8 @@ class Node:
         presence_interval: float = 25.0,
         position_check_interval: float = 40.0,
         recovery_limit: int = 300,
+        expired_close_delay: float = 25.0,
+        expired_sub_close_delay: float = 25.0,
         info_interval: float = 3.0,
         threadsafe_limit: int = 10_000,
     ) -> None:
@@ -173,20 +175,22 @@ class Node:
             raise ValueError(f"presence_interval must be above 0, not {presence_interval!r}")
         for what, seconds in (
             ("position_check_interval", position_check_interval),
+            ("expired_close_delay", expired_close_delay),
+            ("expired_sub_close_delay", expired_sub_close_delay),
             ("info_interval", info_interval),
         ):
             if not 0 <= seconds < math.inf:
                 raise ValueError(f"{what} must be finite and not negative, not {seconds!r}")
-        self.uid = secrets.token_hex(16)
+        super().__init__(user_connection_limit)
         self.name = name or self.uid
         self.engine: Engine = engine if engine is not None else MemoryEngine()
-        self.handlers = Handlers()
         self.max_channel_length = max_channel_length
         self.max_message_size = max_message_size
         self.client_queue_size = client_queue_size
         self.client_channel_limit = client_channel_limit
-        self.user_connection_limit = user_connection_limit
         self.presence_interval = presence_interval
+        self.expired_close_delay = expired_close_delay
+        self.expired_sub_close_delay = expired_sub_close_delay
         self._position_check_interval = position_check_interval
         self._recovery_limit = recovery_limit
         self._info_interval = info_interval
@@ -199,12 +203,12 @@ class Node:
         self._state = "new"
         self._started = 0.0
         self._published = 0
-        self._clients: dict[str, Client] = {}
-        self._users: dict[str, set[Client]] = {}
+        # What `info` tells of this node beside its own figures, for all nodes to see.
+        self.measure: Callable[[], Mapping[str, float]] | None = None
+        self._sessions: dict[str, object] = {}
         self._queues: weakref.WeakSet[LocalQueue] = weakref.WeakSet()
         self._held: set[LocalQueue] = set()     # with a callback: they live until closed
         self._background: set[asyncio.Task[None]] = set()
-        self._restoring: list[set[str]] = []    # channels whose restoration is to be told
         self._emptied: asyncio.Event
         self._threads = ThreadDoor(self, threadsafe_limit)
         self.expiry: Expiry
@@ -222,6 +226,7 @@ class Node:
         self._hub = Hub(loop, self._on_vacated)
         self.positions = Positions(
             self.engine, self._hub, self._recovery_limit, self._on_insufficient)
+        self._outages = Outages(self.positions, self.handlers, self.background)
         self.interest = Interest(self.engine, self._hub, self._options, self.positions.forget)
         self.expiry = Expiry()
         self.expiry.start(loop)
@@ -255,7 +260,8 @@ class Node:
             return
         self._state = "closing"
         self._threads.close()
-        for client in list(self._clients.values()):
+        self._surveys.close()
+        for client in list(self.clients.values()):
             client.disconnect(codes.DISCONNECT_SHUTDOWN)
         try:
             async with asyncio.timeout(timeout):
@@ -284,101 +290,6 @@ class Node:
                         traceback: TracebackType | None) -> None:
         await self.shutdown()
 
-    # ---- handlers ------------------------------------------------------
-
-    def on_connect(self, handler: H) -> H:
-        """Decides who may connect: ``(ConnectEvent) -> ConnectReply``. Without it nobody may."""
-        self.handlers.register("connect", handler)
-        return handler
-
-    def on_subscribe(self, handler: H) -> H:
-        """Decides who may subscribe: ``(Client, SubscribeEvent) -> SubscribeReply | None``.
-
-        Without it nobody may.
-        """
-        self.handlers.register("subscribe", handler)
-        return handler
-
-    def on_publish(self, handler: H) -> H:
-        """Decides which clients may publish: ``(Client, PublishEvent) -> PublishReply | None``.
-
-        Without it a client may publish where the channel's options have
-        ``publish`` and it is subscribed.
-        """
-        self.handlers.register("publish", handler)
-        return handler
-
-    def on_presence(self, handler: H) -> H:
-        """Decides who may read a channel's presence: ``(Client, channel) -> None``.
-
-        Without it those who are subscribed may.
-        """
-        self.handlers.register("presence", handler)
-        return handler
-
-    def on_history(self, handler: H) -> H:
-        """Decides who may read a channel's history: ``(Client, HistoryEvent) -> None``.
-
-        Without it those who are subscribed may.
-        """
-        self.handlers.register("history", handler)
-        return handler
-
-    def on_rpc(self, handler: H) -> H:
-        """Answers a client's call: ``(Client, RPCEvent) -> RPCReply | None``.
-
-        Without it calls are refused as not available.
-        """
-        self.handlers.register("rpc", handler)
-        return handler
-
-    def on_client_message(self, handler: H) -> H:
-        """Gets what clients send outside of any channel: ``(Client, data) -> None``.
-
-        Without it whoever sends such a message is disconnected.
-        """
-        self.handlers.register("client_message", handler)
-        return handler
-
-    def on_refresh(self, handler: H) -> H:
-        """Prolongs connections that expire: ``(Client, RefreshEvent) -> RefreshReply | None``.
-
-        None lets the connection expire. Without a handler all do.
-        """
-        self.handlers.register("refresh", handler)
-        return handler
-
-    def on_sub_refresh(self, handler: H) -> H:
-        """Prolongs subscriptions that expire.
-
-        ``(Client, SubRefreshEvent) -> SubRefreshReply | None``, as ``on_refresh``.
-        """
-        self.handlers.register("sub_refresh", handler)
-        return handler
-
-    def on_disconnect(self, handler: H) -> H:
-        """Is told that a connected client is gone, and why: ``(Client, Disconnect) -> None``."""
-        self.handlers.register("disconnect", handler)
-        return handler
-
-    def on_admin_message(self, handler: H) -> H:
-        """Gets the admin messages of all nodes: ``(AdminMessage) -> None``."""
-        self.handlers.register("admin", handler)
-        return handler
-
-    def on_interruption(self, handler: H) -> H:
-        """Is told that the engine's link broke: ``(Interruption) -> None``."""
-        self.handlers.register("interruption", handler)
-        return handler
-
-    def on_restoration(self, handler: H) -> H:
-        """Is told that the engine's link is back, and what was missed: ``(Restoration) -> None``.
-
-        It comes when the positions of the channels that recover were checked.
-        """
-        self.handlers.register("restoration", handler)
-        return handler
-
     # ---- publishing ----------------------------------------------------
 
     def publish(
@@ -389,6 +300,11 @@ class Node:
         tags: Mapping[str, str] | None = None,
         client: str = "",
         info: ClientInfo | None = None,
+        skip_history: bool = False,
+        delta: bool = False,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Awaitable[StreamPosition]:
         """Publish ``data`` to everybody subscribed to ``channel``.
 
@@ -400,16 +316,67 @@ class Node:
         Raises ``TypeError`` or ``ValueError`` for bad arguments,
         :exc:`fanout.MessageTooLargeError` and
         :exc:`fanout.UnknownChannelError`.
+
+        With ``skip_history`` it is delivered and not kept. With ``delta``
+        clients that understand it are sent what changed since the channel's
+        message before it; a channel's ``delta_publish`` does this for all.
+        ``idempotency_key``, ``version`` and ``version_epoch`` are the
+        engine's, see :meth:`fanout.Engine.publish_message`.
         """
         hub = self._open_hub()
-        options = self.checked_options(channel)
-        message = Message(channel, data, client=client, info=info, tags=tags)
-        if len(data) > self.max_message_size:
-            raise MessageTooLargeError(
-                f"data must be at most {self.max_message_size} bytes, not {len(data)}")
-        result = self.engine.publish_message(channel, message, options)
-        self._published += 1
+        result = self._publish(
+            channel, data, tags, client, info, skip_history, delta, idempotency_key, version,
+            version_epoch)
         return _AfterTurn(result) if hub.turn_size > TURN_SIZE else result
+
+    async def broadcast(
+        self,
+        channels: Collection[str],
+        data: bytes,
+        *,
+        tags: Mapping[str, str] | None = None,
+        client: str = "",
+        info: ClientInfo | None = None,
+        skip_history: bool = False,
+        delta: bool = False,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
+    ) -> list[StreamPosition | Exception]:
+        """:meth:`publish` the same into each of ``channels``.
+
+        What became of each, in the order of ``channels``: its position, or
+        why it was not published. Raises ``TypeError`` and ``ValueError`` for
+        what is wrong with the arguments whatever the channel.
+        """
+        hub = self._open_hub()
+        if isinstance(channels, (str, bytes)) or not all(type(name) is str for name in channels):
+            raise TypeError(f"channels must be several strs, not {channels!r}")
+        if not channels:
+            raise ValueError("channels must not be empty")
+        self._check_data(data)
+        names = list(channels)
+        results: list[StreamPosition | Exception] = []
+        for start in range(0, len(names), BROADCAST_SIZE):
+            begun: list[Awaitable[StreamPosition] | Exception] = []
+            for channel in names[start:start + BROADCAST_SIZE]:
+                try:
+                    begun.append(self._publish(
+                        channel, data, tags, client, info, skip_history, delta,
+                        idempotency_key, version, version_epoch))
+                except (FanoutError, ValueError) as error:
+                    begun.append(error)
+            for one in begun:
+                if isinstance(one, Exception):
+                    results.append(one)
+                    continue
+                try:
+                    results.append(await one)
+                except Exception as error:
+                    results.append(error)
+            if hub.turn_size > TURN_SIZE:
+                await asyncio.sleep(0)      # for those who read what is published
+        return results
 
     def publish_threadsafe(
         self, channel: str, data: bytes, *, tags: Mapping[str, str] | None = None
@@ -502,34 +469,7 @@ class Node:
         """Forget the kept messages of ``channel``."""
         await self.engine.remove_history(channel)
 
-    # ---- clients -------------------------------------------------------
-
-    @property
-    def clients(self) -> Mapping[str, Client]:
-        """The connected clients, by connection id."""
-        return self._clients
-
-    def clients_of(self, user: str) -> Iterable[Client]:
-        """The connections of a user at this node."""
-        return tuple(self._users.get(user, ()))
-
-    async def disconnect(
-        self, *, user: str = "", client: str = "",
-        disconnect: Disconnect | DisconnectCode = codes.DISCONNECT_FORCE,
-    ) -> None:
-        """Disconnect a user's connections, or one of them, on all nodes."""
-        self._disconnect_here(user, client, disconnect)
-        await self._tell_nodes("disconnect", {
-            "user": user, "client": client, "code": disconnect.code, "reason": disconnect.reason})
-
-    async def unsubscribe(self, channel: str, *, user: str = "", client: str = "") -> None:
-        """End the subscriptions of a user's connections, or one of them, on all nodes."""
-        await self._unsubscribe_all(channel, self._matching(user, client))
-        await self._tell_nodes("unsubscribe", {"channel": channel, "user": user, "client": client})
-
-    def info(self) -> list[NodeInfo]:
-        """This node first, then the others that were heard of lately."""
-        return [self._own_info(), *self._peers.all()]
+    # ---- figures -------------------------------------------------------
 
     def stats(self) -> NodeStats:
         """What this node holds and has done."""
@@ -539,8 +479,8 @@ class Node:
             name=self.name,
             engine=self.engine.name,
             uptime=time.monotonic() - self._started,
-            num_clients=len(self._clients),
-            num_users=len(self._users),
+            num_clients=len(self.clients),
+            num_users=self._roster.num_users,
             num_channels=hub.num_channels,
             num_subscriptions=hub.num_subscriptions,
             num_published=self._published,
@@ -593,21 +533,26 @@ class Node:
         """A client may connect; raises what forbids it here and now."""
         if self._state != "running":
             raise codes.DISCONNECT_SHUTDOWN()
-        if client.user:
-            others = self._users.setdefault(client.user, set())
-            if self.user_connection_limit and len(others) >= self.user_connection_limit:
-                raise codes.DISCONNECT_CONNECTION_LIMIT()
-            others.add(client)
-        self._clients[client.id] = client
+        self._roster.enter(client)
 
     def exit(self, client: Client) -> None:
         """A client is gone."""
-        self._clients.pop(client.id, None)
-        others = self._users.get(client.user)
-        if others is not None:
-            others.discard(client)
-            if not others:
-                del self._users[client.user]
+        self._roster.exit(client)
+
+    def add_session(self, session_id: str, session: object) -> None:
+        """Let requests that name ``session_id`` find their session at this node."""
+        if not session_id:
+            raise ValueError("session_id must not be empty")
+        if self._sessions.setdefault(session_id, session) is not session:
+            raise ValueError("there is another session with this id")
+
+    def session(self, session_id: str) -> object | None:
+        """The session of this node with this id, or None."""
+        return self._sessions.get(session_id)
+
+    def remove_session(self, session_id: str) -> None:
+        """The session is gone; nothing happens when it was not there."""
+        self._sessions.pop(session_id, None)
 
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something that nobody needs to wait for; ``shutdown`` does."""
@@ -631,15 +576,6 @@ class Node:
     def on_leave(self, channel: str, message: LeaveMessage) -> None:
         self.hub.broadcast_leave(channel, message.info)
 
-    def on_control(self, message: ControlMessage) -> None:
-        if message.uid == self.uid:
-            return
-        try:
-            self._obey(message)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            log.warning("a control message %r from node %s cannot be read: %r",
-                        message.method, message.uid, error)
-
     def on_admin(self, message: AdminMessage) -> None:
         if self.handlers.admin is not None:
             self.handlers.admin(message)
@@ -647,23 +583,12 @@ class Node:
     def on_link_lost(self, channels: Collection[str], error: Exception) -> None:
         if self._state in ("closing", "closed"):
             return
-        self.positions.doubt(channels, cut=True)
-        for awaited in self._restoring:
-            awaited.difference_update(channels)
-        log.warning("the engine's link broke, nothing arrives for %d channels: %s",
-                    len(channels), error)
-        if self.handlers.interruption is not None:
-            event = Interruption(tuple(channels), error)
-            self.background(answer(self.handlers.interruption, event))
+        self._outages.on_lost(channels, error)
 
     def on_link_restored(self, channels: Collection[str]) -> None:
         if self._state in ("closing", "closed"):
             return
-        self.positions.doubt(channels, cut=False)
-        awaited = set(channels)
-        self._restoring.append(awaited)
-        # No work that a shutdown should wait for: it lasts as long as the engine is away.
-        self.positions.start(self._restore(tuple(channels), awaited))
+        self._outages.on_restored(channels)
 
     # ---- helpers -------------------------------------------------------
 
@@ -678,28 +603,6 @@ class Node:
                 "the node belongs to its loop's thread; from another one use publish_threadsafe")
         return hub
 
-    def _obey(self, message: ControlMessage) -> None:
-        if message.method == "node":
-            info = NodeInfo.from_params(message.params)
-            if info.uid != message.uid:
-                raise ValueError(f"it tells of {info.uid!r}")
-            self._peers.heard(info)
-            return
-        params = json.loads(message.params)
-        if message.method == "disconnect":
-            user, client, reason = _texts(params, "user", "client", "reason")
-            if type(code := params["code"]) is not int:
-                raise TypeError(f"code must be an int, not {code!r}")
-            self._disconnect_here(user, client, Disconnect(code, reason))
-        elif message.method == "unsubscribe":
-            channel, user, client = _texts(params, "channel", "user", "client")
-            leaving = self._matching(user, client)
-            self.background(self._unsubscribe_all(channel, leaving))
-        elif message.method == "shutdown":
-            self._peers.left(message.uid)
-        else:
-            log.warning("unknown control method %r from node %s", message.method, message.uid)
-
     def _own_info(self) -> NodeInfo:
         stats = self.stats()
         return NodeInfo(
@@ -711,6 +614,7 @@ class Node:
             num_channels=stats.num_channels,
             num_subscriptions=stats.num_subscriptions,
             uptime=stats.uptime,
+            metrics=self.measure() if self.measure is not None else {},
         )
 
     def _tell_info(self) -> None:
@@ -730,24 +634,6 @@ class Node:
         if move is not None:
             await asyncio.shield(move)
         await self.positions.open(track)
-
-    async def _restore(self, channels: tuple[str, ...], awaited: set[str]) -> None:
-        """Check the positions, then tell; what is not ``awaited`` any more broke again."""
-        try:
-            whole, lost = await self.positions.restore(channels)
-        finally:
-            self._restoring = [other for other in self._restoring if other is not awaited]
-        event = Restoration(
-            tuple(channel for channel in whole if channel in awaited),
-            tuple(lost),
-            tuple(awaited.difference(whole, lost)))
-        if not (event.whole or event.lost or event.unwatched) and channels:
-            return
-        log.info(
-            "the engine's link is back: %d channels lost nothing, %d did, of %d nobody knows",
-            len(event.whole), len(event.lost), len(event.unwatched))
-        if self.handlers.restoration is not None:
-            self.background(answer(self.handlers.restoration, event))
 
     def _on_insufficient(self, channel: str) -> None:
         """Messages of a channel are lost to those who are subscribed here."""
@@ -794,37 +680,49 @@ class Node:
         if not task.cancelled() and task.exception() is not None:
             log.error("work in the background failed", exc_info=task.exception())
 
-    async def _tell_nodes(self, method: str, params: Mapping[str, object]) -> None:
-        await self.engine.publish_control(
-            ControlMessage(self.uid, method, json.dumps(params).encode()))
+    def _publish(
+        self,
+        channel: str,
+        data: bytes,
+        tags: Mapping[str, str] | None,
+        client: str,
+        info: ClientInfo | None,
+        skip_history: bool,
+        delta: bool,
+        idempotency_key: str,
+        version: int,
+        version_epoch: str,
+    ) -> Awaitable[StreamPosition]:
+        options = self.checked_options(channel)
+        if delta or options.delta_publish:
+            message = Message(channel, data, client=client, info=info, tags=tags, delta=True)
+        else:
+            message = Message(channel, data, client=client, info=info, tags=tags)
+        self._check_data(data)
+        if skip_history and options.keeps_history:
+            options = _without_history(options)
+        if idempotency_key or version or version_epoch:
+            result = self.engine.publish_message(
+                channel, message, options, idempotency_key=idempotency_key, version=version,
+                version_epoch=version_epoch)
+        else:
+            result = self.engine.publish_message(channel, message, options)
+        self._published += 1
+        return result
 
-    def _matching(self, user: str, client: str) -> list[Client]:
-        if not user and not client:
-            raise ValueError("name a user or a client")
-        if client:
-            one = self._clients.get(client)
-            return [one] if one is not None and user in ("", one.user) else []
-        return list(self._users.get(user, ()))
+    def _check_data(self, data: bytes) -> None:
+        if len(data) > self.max_message_size:
+            raise MessageTooLargeError(
+                f"data must be at most {self.max_message_size} bytes, not {len(data)}")
 
-    def _disconnect_here(
-        self, user: str, client: str, disconnect: Disconnect | DisconnectCode
-    ) -> None:
-        for connection in self._matching(user, client):
-            connection.disconnect(disconnect)
-
-    async def _unsubscribe_all(self, channel: str, connections: list[Client]) -> None:
-        for leaving in [
-            connection.unsubscribe_by_server(channel) for connection in connections
-        ]:
-            await leaving
+    def _local_channels(self) -> Iterable[str]:
+        hub = self.hub
+        return (channel for queue in self._queues for channel in hub.subscriptions(queue))
 
 
-def _texts(params: Any, *names: str) -> list[str]:
-    """Raises ``KeyError`` or ``TypeError`` for what is missing or no str."""
-    for name in names:
-        if type(params[name]) is not str:
-            raise TypeError(f"{name} must be a str, not {params[name]!r}")
-    return [params[name] for name in names]
+@functools.lru_cache(maxsize=1024)
+def _without_history(options: ChannelOptions) -> ChannelOptions:
+    return dataclasses.replace(options, history_size=0, history_lifetime=0.0)
 
 
 class _AfterTurn:

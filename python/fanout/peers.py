@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 
 from fanout._expiry import Expiry, Timer
 
@@ -15,12 +15,17 @@ __all__ = ["NodeInfo", "Peers"]
 FORGOTTEN_AFTER = 7 / 3     # intervals without a word; one may be lost
 USUAL_INTERVAL = 3.0        # seconds; what a node that tells nothing expects of the others
 MOST_PEERS = 10_000
+MOST_METRICS = 1_000        # figures of one node
 ANSWER_WITHIN = 0.2         # seconds, so that all who answer a new node do not do it at once
 
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """What a node tells the others; ``uptime`` is in seconds."""
+    """What a node tells the others; ``uptime`` is in seconds.
+
+    ``metrics`` are figures by name that the application chose to tell, see
+    :attr:`fanout.Node.measure`.
+    """
 
     uid: str
     name: str
@@ -30,18 +35,33 @@ class NodeInfo:
     num_channels: int
     num_subscriptions: int
     uptime: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def to_params(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        told = asdict(self)
+        if not self.metrics:
+            del told["metrics"]
+        return json.dumps(told).encode()
 
     @classmethod
     def from_params(cls, params: bytes) -> NodeInfo:
-        """Raises ``ValueError`` or ``TypeError`` for what no node has told."""
-        info = cls(**json.loads(params))
+        """Raises ``ValueError`` or ``TypeError`` for what no node has told.
+
+        What a later version tells beside it is passed over.
+        """
+        told = json.loads(params)
+        if type(told) is not dict:
+            raise TypeError(f"a node's info must not be {told!r}")
+        info = cls(**{name: value for name, value in told.items() if name in cls.__slots__})
         for what, kind in _KINDS.items():
             value = getattr(info, what)
             if type(value) not in kind:
                 raise TypeError(f"{what} must not be {value!r}")
+        if len(info.metrics) > MOST_METRICS:
+            raise ValueError(f"metrics must be at most {MOST_METRICS}, not {len(info.metrics)}")
+        for value in info.metrics.values():
+            if type(value) not in _SECONDS:
+                raise TypeError(f"a metric must not be {value!r}")
         return info
 
 
@@ -49,6 +69,7 @@ _TEXT, _COUNT, _SECONDS = (str,), (int,), (int, float)
 _KINDS: dict[str, tuple[type, ...]] = {
     "uid": _TEXT, "name": _TEXT, "version": _TEXT, "num_clients": _COUNT, "num_users": _COUNT,
     "num_channels": _COUNT, "num_subscriptions": _COUNT, "uptime": _SECONDS,
+    "metrics": (dict,),
 }
 
 
@@ -91,6 +112,10 @@ class Peers:
 
     def left(self, uid: str) -> None:
         self._heard.pop(uid, None)
+
+    def uids(self) -> list[str]:
+        """Those heard of lately, by their uids."""
+        return [info.uid for info in self.all()]
 
     def all(self) -> list[NodeInfo]:
         """Those heard of lately."""

@@ -22,7 +22,7 @@ INFO = NodeInfo("u", "n", "1", 1, 2, 3, 4, 5.5)
 
 @pytest.fixture
 def make_node() -> Callable[..., Node]:
-    bus = Bus(60, 60, ManualClock())
+    bus = Bus(60, 60, 300, ManualClock())
 
     def make(**arguments: object) -> Node:
         return Node(ReferenceEngine(bus), **arguments)  # type: ignore[arg-type]

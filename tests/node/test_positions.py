@@ -616,7 +616,7 @@ async def test_whatever_happens_no_gap_goes_unnoticed(
     top = await node.publish("ch", b"1")
     engine.deliver_all()
     node.on_link_restored(["ch"])
-    while node._restoring:  # noqa: ASYNC110 - it tells nobody
+    while node._outages.unsettled:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0)
     for reader in readers:
         reader.read()

@@ -72,7 +72,7 @@ def offsets(connection: Connection) -> list[int]:
 async def settle(node: Node) -> None:
     """Let what the node does in the background end."""
     async with asyncio.timeout(10):
-        while node._background or node._restoring or any(    # noqa: ASYNC110
+        while node._background or node._outages.unsettled or any(    # noqa: ASYNC110
             track.repairing for track in node.positions._tracks.values()
         ):
             await asyncio.sleep(0)

@@ -318,7 +318,7 @@ class World:
         """No read waits, and nothing is repaired or joined any more."""
         async with asyncio.timeout(20):
             while (
-                self.node._restoring
+                self.node._outages.unsettled
                 or self.node._background
                 or any(reader.joining for reader in self.readers)
                 or any(local.opening for local in self.locals)
