@@ -12,8 +12,10 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from fanout._message cimport Message, message_info
-from fanout._writer cimport Writer, write_bytes, writer_free, writer_init
+from fanout._message cimport Message, message_delta, message_info
+from fanout._writer cimport (
+    MOST_VARINT, Writer, write_byte, write_bytes, write_varint, writer_free, writer_init,
+)
 
 from fanout.types import AdminMessage, ClientInfo, ControlMessage
 
@@ -28,29 +30,12 @@ cdef enum Part:             # of a message, which parts it has
     HAS_CLIENT = 1          # another than the info's
     HAS_INFO = 2
     HAS_TAGS = 4
-
-cdef enum:
-    MOST_VARINT = 10        # bytes of a 64-bit number
+    WANTS_DELTA = 8         # nothing more of it follows
 
 
 cdef struct Reader:
     const char* at
     const char* end
-
-
-cdef int write_byte(Writer* out, uint8_t byte) except -1:
-    return write_bytes(out, <const char*>&byte, 1)
-
-
-cdef int write_varint(Writer* out, uint64_t number) except -1:
-    cdef uint8_t bytes[MOST_VARINT]
-    cdef int size = 0
-    while number > 0x7F:
-        bytes[size] = <uint8_t>(number & 0x7F | 0x80)
-        number >>= 7
-        size += 1
-    bytes[size] = <uint8_t>number
-    return write_bytes(out, <const char*>bytes, size + 1)
 
 
 cdef int write_text(Writer* out, str text) except -1:
@@ -173,6 +158,8 @@ def encode_message(Message message not None):
         parts |= HAS_CLIENT
     if message.own_tags is not None:
         parts |= HAS_TAGS
+    if message_delta(message):
+        parts |= WANTS_DELTA
     writer_init(&out)
     try:
         write_byte(&out, MESSAGE)
@@ -203,7 +190,7 @@ def decode_message(str channel not None, bytes data not None, Py_ssize_t start=0
     cdef dict tags = None
     start_reading(&reader, data, start, MESSAGE)
     parts = read_byte(&reader)
-    if parts & ~(HAS_CLIENT | HAS_INFO | HAS_TAGS):
+    if parts & ~(HAS_CLIENT | HAS_INFO | HAS_TAGS | WANTS_DELTA):
         raise ValueError(f"unknown parts 0x{parts:02x}")
     if reader.end - reader.at < <Py_ssize_t>sizeof(double):
         cut_short()
@@ -219,7 +206,7 @@ def decode_message(str channel not None, bytes data not None, Py_ssize_t start=0
     if client is None:
         client = "" if info is None else info.client
     return Message(channel, read_rest(&reader), uid=uid, timestamp=timestamp, client=client,
-                   info=info, offset=offset, tags=tags)
+                   info=info, offset=offset, tags=tags, delta=parts & WANTS_DELTA != 0)
 
 
 def encode_info(info):

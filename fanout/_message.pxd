@@ -5,7 +5,8 @@ from libc.stdint cimport uint64_t
 
 cdef class Message:
     # Either a str that was given, or None and the number of a message made
-    # here: its text is made when somebody asks.
+    # here: its text is made when somebody asks. The number's highest bit is
+    # the wish for deltas, which costs no field of its own.
     cdef str given_uid
     cdef uint64_t number
     cdef readonly double timestamp
@@ -21,3 +22,10 @@ cdef class Message:
 # No methods in C: they would cost each message a pointer.
 cdef Message message_placed(Message message, uint64_t offset)
 cdef object message_info(Message message)
+
+cdef enum:
+    DELTA_SHIFT = 63
+
+cdef inline bint message_delta(Message message) noexcept:
+    """Whether the publisher asked for deltas."""
+    return message.number >> DELTA_SHIFT

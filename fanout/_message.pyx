@@ -45,7 +45,7 @@ cdef str uid_text(uint64_t number):
 @cython.no_gc       # str, bytes, ClientInfo of those, a dict of str: no cycles
 cdef class Message:
     def __init__(self, channel, data, *, uid=None, timestamp=None, client="",
-                 info=None, offset=0, tags=None):
+                 info=None, offset=0, tags=None, delta=False):
         global next_number
         if type(channel) is not str:
             raise TypeError(f"channel must be a str, not {type(channel).__name__}")
@@ -62,6 +62,10 @@ cdef class Message:
             self.given_uid = uid
         else:
             raise TypeError(f"uid must be a str or None, not {type(uid).__name__}")
+        if type(delta) is not bool:
+            raise TypeError(f"delta must be a bool, not {delta!r}")
+        if delta:
+            self.number |= 1ULL << DELTA_SHIFT
         check_offset(offset)
         self.timestamp = now() if timestamp is None else timestamp
         self.channel = channel
@@ -78,7 +82,11 @@ cdef class Message:
     def uid(self):
         if self.given_uid is not None:
             return self.given_uid
-        return uid_text(self.number)
+        return uid_text(self.number & ~(1ULL << DELTA_SHIFT))
+
+    @property
+    def delta(self):
+        return message_delta(self)
 
     @property
     def tags(self):
@@ -112,6 +120,7 @@ cdef class Message:
             and self.timestamp == that.timestamp
             and self.origin == that.origin
             and self.own_tags == that.own_tags
+            and message_delta(self) == message_delta(that)
         )
 
     def __hash__(self):
@@ -121,12 +130,12 @@ cdef class Message:
         return (
             f"Message(channel={self.channel!r}, data={self.data!r}, uid={self.uid!r}, "
             f"timestamp={self.timestamp!r}, client={self.client!r}, info={self.info!r}, "
-            f"offset={self.offset!r}, tags={self.own_tags!r})"
+            f"offset={self.offset!r}, tags={self.own_tags!r}, delta={self.delta!r})"
         )
 
     def __reduce__(self):
         return (_rebuilt, (self.channel, self.data, self.uid, self.timestamp,
-                           self.client, self.info, self.offset, self.own_tags))
+                           self.client, self.info, self.offset, self.own_tags, self.delta))
 
 
 cdef Message message_placed(Message message, uint64_t offset):
@@ -158,10 +167,10 @@ cdef int check_offset(offset) except -1:
     return 0
 
 
-def _rebuilt(channel, data, uid, timestamp, client, info, offset, tags):
-    """Unpickles a message."""
+def _rebuilt(channel, data, uid, timestamp, client, info, offset, tags, delta=False):
+    """Unpickles a message; one of an earlier version has no ``delta``."""
     return Message(channel, data, uid=uid, timestamp=timestamp, client=client,
-                   info=info, offset=offset, tags=tags)
+                   info=info, offset=offset, tags=tags, delta=delta)
 
 
 cdef object client_info_type = None

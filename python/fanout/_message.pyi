@@ -12,6 +12,8 @@ class Message:
     bytes. ``client`` is the publishing connection's id (``""`` when the
     application published) and ``info`` who that is. ``offset`` is the place
     in the channel's stream, 0 without history. ``tags`` is a private copy.
+    ``delta`` says that the publisher asked for it to be sent as a difference
+    from the message before, to subscribers that can take one.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class Message:
         info: ClientInfo | None = None,
         offset: int = 0,
         tags: Mapping[str, str] | None = None,
+        delta: bool = False,
     ) -> None: ...
     @property
     def uid(self) -> str: ...
@@ -42,6 +45,8 @@ class Message:
     def offset(self) -> int: ...
     @property
     def tags(self) -> dict[str, str] | None: ...
+    @property
+    def delta(self) -> bool: ...
     def at(self, offset: int) -> Message:
         """This message with ``offset`` as its place in the stream."""
     def __eq__(self, other: object, /) -> bool: ...

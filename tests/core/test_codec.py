@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,7 @@ MESSAGES = st.builds(
     client=TEXT,
     info=st.none() | INFOS,
     tags=st.none() | st.dictionaries(TEXT, TEXT, max_size=5),
+    delta=st.booleans(),
 )
 FORMATS = {
     "message": (encode_message, lambda *data: decode_message("ch", *data), Message("ch", b"x")),
@@ -114,3 +116,12 @@ def test_a_text_that_is_no_unicode_is_refused() -> None:
         encode_info(ClientInfo("\ud800"))
     with pytest.raises(UnicodeDecodeError):
         decode_admin(encode_admin(AdminMessage("m"))[:1] + b"\x01\xff\x00")
+
+
+def test_bytes_made_before_there_were_deltas() -> None:
+    """A system is upgraded node by node, and a broker keeps its history."""
+    message = Message("ch", b"x", uid="id", timestamp=1.0, tags={"a": "b"})
+    old = b"\x11\x04" + struct.pack("<d", 1.0) + b"\x02id" + b"\x01\x01a\x01b" + b"x"
+    assert encode_message(message) == old
+    assert decode_message("ch", old) == message
+    assert not decode_message("ch", old).delta

@@ -14,13 +14,13 @@ import pytest
 from fanout.types import ClientInfo, Message
 from tests.core.objects import fresh_bytes, fresh_str, references
 
-FIELDS = ["uid", "timestamp", "channel", "data", "client", "info", "offset", "tags"]
+FIELDS = ["uid", "timestamp", "channel", "data", "client", "info", "offset", "tags", "delta"]
 
 
 def full(**changes: Any) -> Message:
     arguments: dict[str, Any] = {
         "channel": "ch", "data": b"data", "uid": "uid", "timestamp": 1.5, "client": "c",
-        "info": ClientInfo("u", "c"), "offset": 3, "tags": {"a": "b"},
+        "info": ClientInfo("u", "c"), "offset": 3, "tags": {"a": "b"}, "delta": True,
     }
     arguments.update(changes)
     return Message(arguments.pop("channel"), arguments.pop("data"), **arguments)
@@ -31,14 +31,14 @@ def test_defaults() -> None:
     message = Message("ch", b"data")
     assert before <= message.timestamp <= time.time()
     assert (message.channel, message.data, message.client) == ("ch", b"data", "")
-    assert (message.info, message.offset, message.tags) == (None, 0, None)
+    assert (message.info, message.offset, message.tags, message.delta) == (None, 0, None, False)
 
 
 def test_fields_are_what_was_given() -> None:
     info = ClientInfo("u", "c", b"{}", b"\xff")
     message = full(info=info)
     assert [getattr(message, name) for name in FIELDS] == [
-        "uid", 1.5, "ch", b"data", "c", info, 3, {"a": "b"}]
+        "uid", 1.5, "ch", b"data", "c", info, 3, {"a": "b"}, True]
     assert message.info is info
 
 
@@ -121,6 +121,7 @@ def test_equality_is_of_all_fields() -> None:
     changes = {
         "uid": "other", "timestamp": 2.5, "channel": "other", "data": b"other",
         "client": "other", "info": ClientInfo("other", "c"), "offset": 4, "tags": {"a": "c"},
+        "delta": False,
     }
     assert changes.keys() == set(FIELDS)
     for name, value in changes.items():
@@ -130,7 +131,7 @@ def test_equality_is_of_all_fields() -> None:
 
 
 def test_pickle_and_copy_give_equals() -> None:
-    for message in (full(), Message("ch", b"", tags={})):
+    for message in (full(), Message("ch", b"", tags={}), Message("ch", b"", delta=True)):
         assert pickle.loads(pickle.dumps(message)) == message
         assert copy.copy(message) == message
         assert copy.deepcopy(message) == message
@@ -166,6 +167,8 @@ def test_repr_names_the_fields() -> None:
         ({"tags": {"a": 1}}, TypeError),
         ({"tags": {1: "a"}}, TypeError),
         ({"tags": {"a": None}}, TypeError),
+        ({"delta": 1}, TypeError),
+        ({"delta": None}, TypeError),
         ({"tags": 5}, TypeError),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
@@ -229,3 +232,19 @@ def test_a_refused_message_keeps_no_reference() -> None:
         with pytest.raises((TypeError, ValueError, OverflowError)):
             Message(channel, data, **wrong)
     assert (references(channel), references(data)) == before
+
+
+def test_the_wish_for_deltas_leaves_the_uid_alone() -> None:
+    first = Message("ch", b"", delta=True)
+    second = Message("ch", b"")
+    assert first.delta
+    assert first.at(1).delta
+    assert not second.delta
+    assert len(first.uid) == len(second.uid)
+    assert first.uid[:-10] == second.uid[:-10]
+    assert first.uid[-10:] < second.uid[-10:]       # the counter goes on
+
+
+def test_a_message_pickled_before_there_were_deltas() -> None:
+    rebuild, values = full(delta=False).__reduce__()
+    assert rebuild(*values[:-1]) == full(delta=False)
