@@ -1,51 +1,23 @@
-"""The bytes of a push, made once and shared by all connections of an encoding.
+"""The text of a push in JSON, made once and shared by all connections of an encoding.
 
-JSON text is that of the Centrifuge client protocol v2; frames that a server
-sends are not masked (RFC 6455 section 5.1), which is what lets them be shared.
+It is that of the Centrifuge client protocol v2.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy
 
-from fanout._json cimport is_json, write_number, write_raw, write_string
+from fanout._fossil cimport patch_or_none
+from fanout._framing cimport Framing, WebSocketFraming
+from fanout._json cimport is_json, write_escaped, write_number, write_raw, write_string
 from fanout._message cimport Message, message_info
-from fanout._writer cimport Writer, write_bytes, writer_free, writer_init
+from fanout._writer cimport Writer, write_bytes, writer_free, writer_init, written
+
+from fanout._framing import websocket_frame
 
 
 cdef enum:
-    TEXT = 1
-    FINAL = 0x80
-
-
-cdef inline Py_ssize_t header_size(Py_ssize_t size) noexcept:
-    return 2 if size < 126 else 4 if size < 65536 else 10
-
-
-cdef bytes framed(int opcode, const char* payload, Py_ssize_t size):
-    cdef Py_ssize_t header = header_size(size)
-    cdef bytes frame = PyBytes_FromStringAndSize(NULL, header + size)
-    cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(frame)
-    cdef int at
-    to[0] = <uint8_t>(FINAL | opcode)
-    if header == 2:
-        to[1] = <uint8_t>size
-    else:
-        to[1] = 126 if header == 4 else 127
-        for at in range(header - 1, 1, -1):     # big-endian, RFC 6455 section 5.2
-            to[at] = size & 0xFF
-            size >>= 8
-        size = len(frame) - header
-    memcpy(to + header, payload, size)
-    return frame
-
-
-def websocket_frame(int opcode, bytes payload not None):
-    """One unfragmented, unmasked WebSocket frame."""
-    if not 0 <= opcode <= 15:
-        raise ValueError(f"opcode must be between 0 and 15, not {opcode!r}")
-    return framed(opcode, payload, len(payload))
+    TEXT = 1                # the opcode
 
 
 cdef int write_literal(Writer* out, bytes text) except -1:
@@ -78,14 +50,32 @@ cdef bint write_info(Writer* out, info) except -1:
     return True
 
 
-cdef bint write_publication(Writer* out, str channel, Message message) except -1:
-    """Write a publication pushed in ``channel``; False when it cannot be said in JSON."""
+cdef int write_text(Writer* out, bytes text) except -1:
+    """Write UTF-8 as a JSON string that is read as exactly this text."""
+    return write_escaped(out, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+
+
+cdef bint write_publication(
+    Writer* out, str channel, Message message, bint delta, bytes base
+) except -1:
+    """Write a publication pushed in ``channel``; False when it cannot be said in JSON.
+
+    In the delta form, ``delta``, the data is a string: a patch of ``base``, or
+    all of it when there is no base or the patch is not smaller.
+    """
     cdef bint first = True
+    cdef bint patched = False
     cdef object info = message_info(message)
+    cdef object patch
     if not embeddable(message.data):
         return False
     write_literal(out, b'{"data":')
-    write_raw(out, message.data)
+    if not delta:
+        write_raw(out, message.data)
+    else:
+        patch = None if base is None else patch_or_none(base, message.data)
+        patched = patch is not None
+        write_text(out, patch if patched else message.data)
     if channel != message.channel:      # it came by a wildcard
         write_literal(out, b',"channel":')
         write_string(out, message.channel)
@@ -106,18 +96,20 @@ cdef bint write_publication(Writer* out, str channel, Message message) except -1
             write_literal(out, b":")
             write_string(out, value)
         write_literal(out, b"}")
+    if patched:
+        write_literal(out, b',"delta":true')
     write_literal(out, b"}")
     return True
 
 
-def json_publication(Message message not None):
+def json_publication(Message message not None, *, bint delta=False, bytes base=None):
     """The JSON text of a publication, or None when its data is not JSON."""
     cdef Writer out
     writer_init(&out)
     try:
-        if not write_publication(&out, message.channel, message):
+        if not write_publication(&out, message.channel, message, delta, base):
             return None
-        return PyBytes_FromStringAndSize(out.data, out.size)
+        return written(&out)
     finally:
         writer_free(&out)
 
@@ -129,31 +121,46 @@ def json_client_info(info):
     try:
         if not write_info(&out, info):
             return None
-        return PyBytes_FromStringAndSize(out.data, out.size)
+        return written(&out)
     finally:
         writer_free(&out)
 
 
 @cython.final
 cdef class JSONEncoder:
-    """Pushes in JSON, each in a WebSocket text frame."""
+    """Pushes in JSON."""
+
+    cdef Framing framing
+    cdef bytes start
+    cdef bytes end
+
+    def __cinit__(self, Framing framing=None, bint uni=False):
+        self.framing = WebSocketFraming(TEXT) if framing is None else framing
+        self.start = b'{"channel":' if uni else b'{"push":{"channel":'
+        self.end = b"}" if uni else b"}}"
 
     def publication(self, str channel not None, Message message not None):
-        cdef Writer out
-        writer_init(&out)
-        try:
-            self.open(&out, channel, b',"pub":')
-            if not write_publication(&out, channel, message):
-                return None
-            return self.close(&out)
-        finally:
-            writer_free(&out)
+        return self.pushed(channel, message, False, None)
+
+    def publication_delta(self, str channel not None, Message message not None, bytes base):
+        return self.pushed(channel, message, True, base)
 
     def join(self, str channel not None, info):
         return self.with_info(channel, b',"join":{"info":', info)
 
     def leave(self, str channel not None, info):
         return self.with_info(channel, b',"leave":{"info":', info)
+
+    cdef bytes pushed(self, str channel, Message message, bint delta, bytes base):
+        cdef Writer out
+        writer_init(&out)
+        try:
+            self.open(&out, channel, b',"pub":')
+            if not write_publication(&out, channel, message, delta, base):
+                return None
+            return self.close(&out)
+        finally:
+            writer_free(&out)
 
     cdef bytes with_info(self, str channel, bytes body, info):
         cdef Writer out
@@ -168,10 +175,10 @@ cdef class JSONEncoder:
             writer_free(&out)
 
     cdef int open(self, Writer* out, str channel, bytes body) except -1:
-        write_literal(out, b'{"push":{"channel":')
+        write_literal(out, self.start)
         write_string(out, channel)
         return write_literal(out, body)
 
     cdef bytes close(self, Writer* out):
-        write_literal(out, b"}}")
-        return framed(TEXT, out.data, out.size)
+        write_literal(out, self.end)
+        return self.framing.framed(out.data, out.size)

@@ -18,8 +18,14 @@ cdef enum:
 
 cdef int write_string(Writer* writer, str text) except -1:
     """Write text as a JSON string; UnicodeEncodeError for a lone surrogate."""
-    cdef Py_ssize_t size, start = 0, at
+    cdef Py_ssize_t size
     cdef const char* utf8 = PyUnicode_AsUTF8AndSize(text, &size)
+    return write_escaped(writer, utf8, size)
+
+
+cdef int write_escaped(Writer* writer, const char* utf8, Py_ssize_t size) except -1:
+    """Write UTF-8 text as a JSON string."""
+    cdef Py_ssize_t start = 0, at
     cdef uint8_t byte
     cdef char escape[6]
     write_bytes(writer, b'"', 1)
