@@ -694,10 +694,9 @@ class Node(ClusterNode):
         version_epoch: str,
     ) -> Awaitable[StreamPosition]:
         options = self.checked_options(channel)
-        if delta or options.delta_publish:
-            message = Message(channel, data, client=client, info=info, tags=tags, delta=True)
-        else:
-            message = Message(channel, data, client=client, info=info, tags=tags)
+        message = Message(
+            channel, data, client=client, info=info, tags=tags,
+            delta=delta or options.delta_publish)
         self._check_data(data)
         if skip_history and options.keeps_history:
             options = _without_history(options)

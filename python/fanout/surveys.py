@@ -129,7 +129,7 @@ class Surveys:
                 survey.take(uid, None, TIMED_OUT)
         finally:
             del self._waiting[number]
-            if survey.done.done():
+            if survey.done.done() and not survey.done.cancelled():
                 survey.done.exception()     # looked at, whether it was awaited or not
         if survey.missing:
             raise SurveyError(method, survey.answers, survey.missing)

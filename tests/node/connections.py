@@ -48,7 +48,9 @@ class Connection:
         self.wire = Wire()
         self.ended: Disconnect | DisconnectCode | None = None
         self.messages: list[bytes] = []
+        self.subscribed: list[tuple[str, SubscribeResult]] = []
         self.unsubscribed: list[tuple[str, int, str]] = []
+        self.refreshed: list[float] = []
         self.slow = False
         if node not in _encodings:
             _encodings[node] = node.hub.add_encoder(JSONEncoder())
@@ -100,6 +102,12 @@ class Connection:
 
     def push_message(self, data: bytes) -> None:
         self.messages.append(data)
+
+    def push_subscribe(self, channel: str, result: SubscribeResult) -> None:
+        self.subscribed.append((channel, result))
+
+    def push_refresh(self, expire_at: float) -> None:
+        self.refreshed.append(expire_at)
 
     def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
         self.unsubscribed.append((channel, code, reason))

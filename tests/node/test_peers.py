@@ -226,3 +226,30 @@ async def test_info_after_the_end() -> None:
         pass
     with pytest.raises(ClosedError, match="closed"):
         node.info()
+
+
+async def test_figures_of_the_applications_are_told(make_node: Callable[..., Node]) -> None:
+    async with make_node(info_interval=0.02) as one, make_node(info_interval=0.02) as two:
+        two.measure = lambda: {"jobs": 7, "load": 0.5}
+        assert two.info()[0].metrics == {"jobs": 7, "load": 0.5}
+        async with asyncio.timeout(10):
+            while not any(i.metrics for i in one.info()):  # noqa: ASYNC110 - nodes tell nobody
+                await asyncio.sleep(0.005)
+        assert [i.metrics for i in one.info()] == [{}, {"jobs": 7, "load": 0.5}]
+
+
+def test_an_info_of_another_version_is_read() -> None:
+    assert b"metrics" not in INFO.to_params()       # which an older node does not know
+    told = json.loads(INFO.to_params()) | {"what_comes_later": 1}
+    assert NodeInfo.from_params(json.dumps(told).encode()) == INFO
+    full = dataclasses.replace(INFO, metrics={"x": 1.5})
+    assert NodeInfo.from_params(full.to_params()) == full
+
+
+@pytest.mark.parametrize("metrics", [
+    None, [], {"x": "1"}, {"x": None}, {"x": True}, {str(n): n for n in range(1001)}],
+    ids=lambda metrics: repr(metrics)[:20])
+def test_figures_that_no_node_has_told(metrics: object) -> None:
+    told = json.loads(INFO.to_params()) | {"metrics": metrics}
+    with pytest.raises((TypeError, ValueError), match="metric"):
+        NodeInfo.from_params(json.dumps(told).encode())
