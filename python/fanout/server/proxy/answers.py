@@ -31,6 +31,7 @@ __all__ = [
 log = logging.getLogger("fanout")
 
 MAX_REASON = 123    # bytes, of a WebSocket close frame
+MAX_VERSION = 0xFFFFFFFFFFFFFFFF
 _ALLOW = frozenset(("sub", "pub", "prs", "hst"))
 _NO_OVERRIDE = Override()
 
@@ -106,13 +107,16 @@ def subscribe_reply(
 def publish_reply(answer: PublishResult) -> PublishReply:
     # Here "data" goes before "b64data", as in Centrifugo.
     data = payload(answer.data, None) or payload(answer.data, answer.b64data)
+    version = answer.version or 0
+    if version > MAX_VERSION:       # more than msgspec can check by itself
+        raise BackendFailure(f"an answer with a version above {MAX_VERSION}")
     return PublishReply(
         data=data or None,
         tags=answer.tags or None,
         skip_history=bool(answer.skip_history),
         delta=bool(answer.delta),
         idempotency_key=answer.idempotency_key or "",
-        version=answer.version or 0,
+        version=version,
         version_epoch=answer.version_epoch or "",
     )
 

@@ -35,7 +35,6 @@ __all__ = [
 
 Result = TypeVar("Result", bound=Struct)
 UInt32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
-UInt64 = Annotated[int, Meta(ge=0, le=0xFFFFFFFFFFFFFFFF)]
 NOTHING = Raw()
 
 
@@ -182,7 +181,7 @@ class PublishResult(Struct):
     tags: dict[str, str] | None = None
     idempotency_key: str | None = None
     delta: bool | None = None
-    version: UInt64 | None = None
+    version: Annotated[int, Meta(ge=0)] | None = None
     version_epoch: str | None = None
 
 
