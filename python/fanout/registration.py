@@ -24,7 +24,7 @@ class Registration:
         return handler
 
     def on_connected(self, handler: H) -> H:
-        """Is told that a client has connected and has its reply: ``(Client) -> None``."""
+        """Is told that a client is connected, and has been told so: ``(Client) -> None``."""
         self.handlers.register("connected", handler)
         return handler
 
