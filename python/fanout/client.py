@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
-from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+import time
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fanout import codes
 from fanout._awaitable import Ready
 from fanout._expiry import Timer
 from fanout._outbox import Outbox
+from fanout.client_subscription import ClientSubscription, SubscribeResult, effective_options
 from fanout.codes import ClientError, Disconnect, DisconnectCode
 from fanout.errors import BackpressureError, EngineUnavailableError
 from fanout.events import (
+    Capability,
     ConnectEvent,
     ConnectReply,
     HistoryEvent,
     PublishEvent,
     PublishReply,
+    RefreshEvent,
+    RefreshReply,
+    RPCEvent,
+    RPCReply,
+    SubRefreshEvent,
+    SubRefreshReply,
     SubscribeEvent,
     SubscribeReply,
 )
 from fanout.handlers import answer, answer_of_type
+from fanout.positions import Track
 from fanout.types import (
     ChannelOptions,
     ClientInfo,
@@ -32,6 +44,7 @@ from fanout.types import (
     LeaveMessage,
     Message,
     PresenceStats,
+    RecoveryMode,
     SlowPolicy,
     StreamPosition,
 )
@@ -39,13 +52,14 @@ from fanout.types import (
 if TYPE_CHECKING:
     from fanout.node import Node
 
-__all__ = ["Client", "ClientTransport", "SubscribeResult"]
+__all__ = ["Client", "ClientTransport", "ConnectResult"]
 
 log = logging.getLogger("fanout")
 
 # The hub's numbers, see fanout._hub.Hub.subscribe.
-WANTS_JOIN_LEAVE = 1
+WANTS_JOIN_LEAVE, POSITIONED = 1, 2
 _SLOW = {SlowPolicy.DISCONNECT: 0, SlowPolicy.DROP_OLDEST: 1, SlowPolicy.KEEP_LATEST: 2}
+REFRESH_RETRY = 5.0     # seconds between two tries to refresh an expired connection
 
 
 class ClientTransport(Protocol):
@@ -62,29 +76,39 @@ class ClientTransport(Protocol):
         """An asynchronous message to this client, outside of any channel."""
         ...
 
+    def push_subscribe(self, channel: str, result: SubscribeResult) -> None:
+        """The application subscribed the client to ``channel``."""
+        ...
+
     def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
         """The application ended the subscription to ``channel``."""
         ...
 
+    def push_refresh(self, expire_at: float) -> None:
+        """The application prolonged the connection until ``expire_at``; 0 is for ever."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
-class SubscribeResult:
-    """What a subscribe came to.
+class ConnectResult:
+    """What a connect came to: the application's answer, and its server-side subscriptions.
 
-    ``position`` is where the client is in the stream, when the channel
-    recovers. ``missed`` are the messages between where it said it was and
-    there, oldest first; None when it did not ask, or they are not all kept.
-    ``recoverable`` says whether it may ask.
+    ``expire_at`` is when the connection expires (seconds since 1970; 0:
+    never), if the client is to refresh it.
     """
 
     data: bytes = b""
-    position: StreamPosition | None = None
-    missed: list[Message] | None = None
-    recoverable: bool = True
+    subs: Mapping[str, SubscribeResult] = field(default_factory=dict)
+    expire_at: float = 0.0
 
 
 class Client:
     """One connected client of a node.
+
+    ``meta``, ``capabilities`` and ``state`` are what the application answered
+    to its connect. ``session`` is a secret that whoever sends its commands over
+    another connection must know, ``""`` where nobody does. ``transport`` and
+    ``encoding`` are what it speaks, such as ``"websocket"`` and ``"json"``.
 
     Its coroutines are what a protocol's commands come down to. They raise
     :exc:`fanout.ClientError` for an error reply and :exc:`fanout.Disconnect`
@@ -92,22 +116,35 @@ class Client:
     """
 
     __slots__ = (
-        "__weakref__", "_infos", "_pending", "_presence_timer", "_transport", "closed",
-        "connected", "id", "info", "node", "user",
+        "__weakref__", "_client_refresh", "_expiry_timer", "_pending", "_presence_timer",
+        "_subscriptions", "_transport", "capabilities", "closed", "connected", "encoding",
+        "expire_at", "id", "info", "meta", "node", "session", "state", "transport", "user",
     )
 
-    def __init__(self, node: Node, client_id: str, transport: ClientTransport) -> None:
+    def __init__(
+        self, node: Node, client_id: str, transport: ClientTransport, *,
+        session: str = "", transport_name: str = "", encoding: str = "",
+    ) -> None:
         self.node = node
         self.id = client_id
         self.user = ""
         self.info = b""
+        self.meta = b""
+        self.capabilities: tuple[Capability, ...] = ()
+        self.state: Any = None
+        self.expire_at = 0.0
+        self.session = session
+        self.transport = transport_name
+        self.encoding = encoding
         self.connected = False
         self.closed = False
         self._transport = transport
-        # Few subscriptions have an info of their own, so none costs nothing.
-        self._infos: dict[str, bytes] | None = None
+        # Few subscriptions have anything of their own, so none costs nothing.
+        self._subscriptions: dict[str, ClientSubscription] | None = None
         self._pending: set[str] | None = None
         self._presence_timer: Timer | None = None
+        self._expiry_timer: Timer | None = None
+        self._client_refresh = True
 
     @property
     def channels(self) -> list[str]:
@@ -117,10 +154,13 @@ class Client:
     def is_subscribed(self, channel: str) -> bool:
         return self.node.hub.is_subscribed(self._transport.outbox, channel)
 
+    def is_server_side(self, channel: str) -> bool:
+        """Whether its subscription to ``channel`` was made by the application."""
+        return self._subscription(channel).server_side
+
     def client_info(self, channel: str) -> ClientInfo:
         """Who it is, as others in ``channel`` see it."""
-        channel_info = self._infos.get(channel, b"") if self._infos is not None else b""
-        return ClientInfo(self.user, self.id, self.info, channel_info)
+        return ClientInfo(self.user, self.id, self.info, self._subscription(channel).info)
 
     def send(self, data: bytes) -> None:
         """Send it an asynchronous message, outside of any channel."""
@@ -139,8 +179,13 @@ class Client:
 
     # ---- commands ------------------------------------------------------
 
-    async def connect(self, event: ConnectEvent) -> ConnectReply:
-        """Let the application decide who this is, and enter the node."""
+    async def connect(self, event: ConnectEvent) -> ConnectResult:
+        """Let the application decide who this is, and enter the node.
+
+        With server-side subscriptions the outbox is held back at the return:
+        release it with the reply, which so comes before their messages. Then
+        call :meth:`announce_connected`.
+        """
         handler = self.node.handlers.connect
         if handler is None:
             raise codes.DISCONNECT_PERMISSION_DENIED()
@@ -148,11 +193,32 @@ class Client:
         if not isinstance(reply, ConnectReply):
             raise TypeError(f"on_connect must return a ConnectReply, not {reply!r}")
         self._check_open()
+        if 0 < reply.expire_at <= time.time():
+            raise codes.ERROR_EXPIRED()
         self.user = reply.user
         self.info = reply.info
+        self.meta = reply.meta
+        self.capabilities = reply.capabilities
+        self.state = reply.state
+        self.expire_at = reply.expire_at
+        self._client_refresh = reply.client_refresh
         self.node.enter(self)
         self.connected = True
-        return reply
+        self._watch_expiry()
+        subs: dict[str, SubscribeResult] = {}
+        if reply.subs:
+            self._transport.outbox.hold()
+            subs = await self._subscribe_at_connect(event, reply.subs)
+            self._check_open()
+        return ConnectResult(
+            reply.data, subs, self.expire_at if self._client_refresh else 0.0)
+
+    def announce_connected(self) -> None:
+        """The client has its connect reply: tell the application, and its channels."""
+        for channel in list(self._subscriptions or ()):
+            self.announce(channel)
+        if self.node.handlers.connected is not None and not self.closed:
+            self.node.background(answer(self.node.handlers.connected, self))
 
     async def subscribe(self, event: SubscribeEvent) -> SubscribeResult:
         """Subscribe it to a channel.
@@ -160,47 +226,27 @@ class Client:
         When this returns the next message of the channel goes to the client:
         write the reply before anything else, then call :meth:`announce`.
         """
-        node = self.node
         channel = event.channel
         self._check_name(channel)
-        pending = self._pending
-        if pending is None:
-            pending = set()
-        if self.is_subscribed(channel) or channel in pending:
+        if self.is_subscribed(channel) or channel in (self._pending or ()):
             raise codes.ERROR_ALREADY_SUBSCRIBED()
-        if self._transport.outbox.num_channels + len(pending) >= node.client_channel_limit:
+        if self._is_full:
             raise codes.ERROR_LIMIT_EXCEEDED()
         options = self._options(channel)
-        pending.add(channel)
-        self._pending = pending
-        try:
-            handler = node.handlers.subscribe
+        with self._reserved(channel):
+            handler = self.node.handlers.subscribe
             if handler is None:
                 raise codes.ERROR_PERMISSION_DENIED()
             reply = await answer_of_type(
                 SubscribeReply, _SUBSCRIBE, "subscribe", handler, self, event)
-            wants_join_leave = reply.push_join_leave
-            if wants_join_leave is None:
-                wants_join_leave = event.join_leave and await self._may_read(channel, options)
-            self._check_open()
-            move = node.interest.hold(channel)
-            try:
-                if move is not None:
-                    await asyncio.shield(move)
-                return await self._enter(event, reply, options, wants_join_leave)
-            finally:
-                node.interest.release(channel)
-        finally:
-            pending.discard(channel)
-            if not pending:
-                self._pending = None
+            return await self._subscribe(event, reply, options)
 
     def announce(self, channel: str) -> None:
         """Tell the channel that it joined; the client itself sees it too.
 
         The client has its reply by now, so a failure of the engine is logged.
         """
-        options = self.node.channel_options(channel)
+        options = self._effective_options(channel)
         if options is not None and options.join_leave and self.is_subscribed(channel):
             join = JoinMessage(channel, self.client_info(channel))
             try:
@@ -210,9 +256,9 @@ class Client:
 
     async def unsubscribe(self, channel: str) -> None:
         """End its subscription; nothing happens when there is none."""
-        info = self._exit(channel)
-        if info is not None:
-            await self._leave(channel, info)
+        left = self._exit(channel)
+        if left is not None:
+            await self._leave(left)
 
     async def publish(self, event: PublishEvent) -> StreamPosition:
         """Publish into a channel, with its info beside the data."""
@@ -234,6 +280,7 @@ class Client:
             tags=reply.tags,
             client=self.id,
             info=self.client_info(event.channel),
+            skip_history=reply.skip_history,
         )
 
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
@@ -264,7 +311,77 @@ class Client:
             raise codes.ERROR_UNRECOVERABLE_POSITION()
         return page
 
+    async def rpc(self, event: RPCEvent) -> RPCReply:
+        """Call a method of the application's."""
+        handler = self.node.handlers.rpc
+        if handler is None:
+            raise codes.ERROR_NOT_AVAILABLE()
+        return await answer_of_type(RPCReply, _RPC, "rpc", handler, self, event)
+
+    async def message(self, data: bytes) -> None:
+        """Give the application what the client sent outside of any channel."""
+        handler = self.node.handlers.client_message
+        if handler is None:
+            raise codes.DISCONNECT_NOT_AVAILABLE()
+        await answer(handler, self, data)
+
+    async def refresh(self, event: RefreshEvent) -> float:
+        """Prolong the connection; when it expires now (seconds since 1970; 0: never)."""
+        if not event.token:
+            raise codes.DISCONNECT_BAD_REQUEST()
+        handler = self.node.handlers.refresh
+        if handler is None:
+            raise codes.DISCONNECT_INVALID_TOKEN()
+        reply = await answer_of_type(
+            RefreshReply, _EXPIRED, "refresh", handler, self, event)
+        self._check_open()
+        if not self._prolong(reply):
+            raise codes.DISCONNECT_EXPIRED()
+        return self.expire_at
+
+    async def sub_refresh(self, event: SubRefreshEvent) -> float:
+        """Prolong a subscription; when it expires now (seconds since 1970; 0: never)."""
+        if not self.is_subscribed(event.channel):
+            raise codes.ERROR_PERMISSION_DENIED()
+        if not self._subscription(event.channel).client_refresh:
+            raise codes.DISCONNECT_BAD_REQUEST()
+        if not event.token:
+            raise codes.ERROR_BAD_REQUEST()
+        handler = self.node.handlers.sub_refresh
+        if handler is None:
+            raise codes.ERROR_PERMISSION_DENIED()
+        reply = await answer_of_type(
+            SubRefreshReply, _SUB_EXPIRED, "sub_refresh", handler, self, event)
+        if not self.is_subscribed(event.channel):
+            raise codes.ERROR_PERMISSION_DENIED()
+        if not self._prolong_subscription(event.channel, reply):
+            raise codes.ERROR_EXPIRED()
+        return reply.expire_at
+
     # ---- the application's side ----------------------------------------
+
+    async def subscribe_by_server(
+        self, channel: str, reply: SubscribeReply | None = None,
+        since: StreamPosition | None = None,
+    ) -> None:
+        """Subscribe it to ``channel``, and tell it so.
+
+        Nothing happens when it is subscribed already. Raises
+        :exc:`fanout.ClientError` when it may not be, and what the engine
+        raises.
+        """
+        reply = reply if reply is not None else _SUBSCRIBE
+        options = self._options(channel)
+        self._check_open()
+        if self.is_subscribed(channel) or channel in (self._pending or ()):
+            return
+        if self._is_full:
+            raise codes.ERROR_LIMIT_EXCEEDED()
+        with self._reserved(channel):
+            result = await self._subscribe(
+                SubscribeEvent(channel, since=since), reply, options, server_side=True)
+        self._transport.push_subscribe(channel, result)
+        self.announce(channel)
 
     def unsubscribe_by_server(
         self, channel: str, code: int = codes.UNSUBSCRIBE_SERVER, reason: str = "unsubscribed"
@@ -274,13 +391,28 @@ class Client:
         This is done when it returns; the awaitable, which may be ignored,
         finishes when the client's presence is gone and its leave published.
         """
-        info = self._exit(channel)
-        if info is None:
+        left = self._exit(channel)
+        if left is None:
             return _DONE
         self._transport.push_unsubscribe(channel, code, reason)
-        if not self._leaves_a_trace(channel):
-            return _DONE
-        return self.node.background(self._leave(channel, info))
+        return self.node.background(self._leave(left)) if left.has_a_trace else _DONE
+
+    def refresh_by_server(self, reply: RefreshReply) -> None:
+        """Prolong the connection, or end it when the reply says that it expired."""
+        if self.closed:
+            return
+        if self._prolong(reply):
+            self._transport.push_refresh(self.expire_at)
+        else:
+            self.disconnect(codes.DISCONNECT_EXPIRED)
+
+    def lost_in(self, channel: str) -> None:
+        """Messages of ``channel`` are lost to it: it must begin anew there."""
+        if self.is_server_side(channel):
+            self.disconnect(codes.DISCONNECT_INSUFFICIENT_STATE)
+        else:
+            self.unsubscribe_by_server(
+                channel, codes.UNSUBSCRIBE_INSUFFICIENT, "insufficient state")
 
     # ---- the end -------------------------------------------------------
 
@@ -289,97 +421,201 @@ class Client:
         if self.closed:
             return
         self.closed = True
-        if self._presence_timer is not None:
-            self._presence_timer.cancel()
-            self._presence_timer = None
+        for timer in (self._presence_timer, self._expiry_timer):
+            if timer is not None:
+                timer.cancel()
+        self._presence_timer = self._expiry_timer = None
         node = self.node
-        channels = self.channels
-        infos = [(channel, self.client_info(channel)) for channel in channels]
+        departures = [self._departure(channel) for channel in self.channels]
+        for subscription in (self._subscriptions or {}).values():
+            if subscription.timer is not None:
+                subscription.timer.cancel()
         for channel in node.hub.remove(self._transport.outbox):
             node.interest.vacated(channel)
         if not self.connected:
             return
         node.exit(self)
-        infos = [(channel, info) for channel, info in infos if self._leaves_a_trace(channel)]
-        if infos or node.handlers.disconnect is not None:
+        departures = [left for left in departures if left.has_a_trace]
+        if departures or node.handlers.disconnect is not None:
             # Never the raised one: a handler that keeps it would keep its frames.
             told = Disconnect(disconnect.code, disconnect.reason)
-            node.background(self._leave_all(infos, told))
+            node.background(self._leave_all(departures, told))
 
-    async def _leave_all(
-        self, infos: list[tuple[str, ClientInfo]], disconnect: Disconnect
-    ) -> None:
-        for channel, info in infos:
-            await self._leave(channel, info)
+    async def _leave_all(self, departures: list[Departure], disconnect: Disconnect) -> None:
+        for left in departures:
+            await self._leave(left)
         if self.node.handlers.disconnect is not None:
             await answer(self.node.handlers.disconnect, self, disconnect)
 
-    async def _leave(self, channel: str, info: ClientInfo) -> None:
-        options = self.node.channel_options(channel)
+    async def _leave(self, left: Departure) -> None:
+        options = left.options
         if options is None:
             return
         try:
             if options.presence:
-                await self.node.engine.remove_presence(channel, self.id)
+                await self.node.engine.remove_presence(left.channel, self.id)
             if options.join_leave:
-                await self.node.engine.publish_leave(channel, LeaveMessage(channel, info))
+                await self.node.engine.publish_leave(
+                    left.channel, LeaveMessage(left.channel, left.info))
         except (EngineUnavailableError, BackpressureError) as error:
             # It has left all the same; its presence ends by itself.
-            log.warning("leaving %r was not told: %s", channel, error)
+            log.warning("leaving %r was not told: %s", left.channel, error)
 
-    def _leaves_a_trace(self, channel: str) -> bool:
-        options = self.node.channel_options(channel)
-        return options is not None and (options.presence or options.join_leave)
+    # ---- entering a channel --------------------------------------------
 
-    # ---- helpers -------------------------------------------------------
+    async def _subscribe_at_connect(
+        self, event: ConnectEvent, subs: Mapping[str, SubscribeReply]
+    ) -> dict[str, SubscribeResult]:
+        if len(subs) > self.node.client_channel_limit:
+            raise codes.DISCONNECT_CHANNEL_LIMIT()
+
+        async def subscribe(channel: str, reply: SubscribeReply) -> SubscribeResult:
+            with self._reserved(channel):
+                return await self._subscribe(
+                    event.subs.get(channel) or SubscribeEvent(channel), reply,
+                    self._options(channel), server_side=True)
+
+        try:
+            results = await asyncio.gather(*(subscribe(*item) for item in subs.items()))
+        except ClientError as error:
+            log.info("a server-side subscription is refused: %s", error)
+            if error.code == codes.ERROR_PERMISSION_DENIED.code:
+                raise codes.DISCONNECT_PERMISSION_DENIED() from None
+            raise codes.DISCONNECT_BAD_REQUEST() from None
+        return dict(zip(subs, results, strict=True))
+
+    async def _subscribe(
+        self, event: SubscribeEvent, reply: SubscribeReply, options: ChannelOptions,
+        *, server_side: bool = False,
+    ) -> SubscribeResult:
+        """Enter the channel on the terms of ``reply``."""
+        channel = event.channel
+        if event.tags_filter is not None and not options.tags_filter:
+            raise codes.ERROR_BAD_REQUEST()
+        if 0 < reply.expire_at <= time.time():
+            raise codes.ERROR_EXPIRED()
+        effective = effective_options(options, reply)
+        wants_join_leave = reply.push_join_leave
+        if wants_join_leave is None:
+            wants_join_leave = event.join_leave and await self._may_read(channel, effective)
+        subscription = ClientSubscription(
+            reply.info, effective if effective is not options else None, server_side,
+            reply.expire_at, reply.client_refresh)
+        self._check_open()
+        move = self.node.interest.hold(channel)
+        try:
+            if move is not None:
+                await asyncio.shield(move)
+            return await self._enter(event, reply, effective, subscription, wants_join_leave)
+        finally:
+            self.node.interest.release(channel)
 
     async def _enter(
         self, event: SubscribeEvent, reply: SubscribeReply, options: ChannelOptions,
-        wants_join_leave: bool,
+        subscription: ClientSubscription, wants_join_leave: bool,
     ) -> SubscribeResult:
         """Presence, then the stream, then the hub, with nothing awaited behind the stream."""
         node = self.node
         channel = event.channel
-        missed = None
+        missed: list[Message] | None = None
         # Before anything is awaited: what happens to the link is noted in it.
         track = node.positions.watch(channel, options)
+        recoverable = track is not None and reply.recover is not False
+        positioned = recoverable or (track is not None and reply.position is not False)
+        cached = options.recovery_mode is RecoveryMode.CACHE
+        since = event.since if recoverable else None
         if options.presence:
             await node.engine.add_presence(
-                channel, self.id, ClientInfo(self.user, self.id, self.info, reply.info))
+                channel, self.id,
+                ClientInfo(self.user, self.id, self.info, subscription.info))
         try:
             if track is not None:
-                if event.since is not None and reply.recover:
-                    missed = await node.positions.recover(track, event.since)
+                if recoverable and cached and (since is not None or options.recover_unasked):
+                    missed = await node.positions.recover_latest(track, since)
+                elif since is not None and not cached:
+                    missed = await node.positions.recover(track, since)
                 # Awaits nothing when the place is known, as it is with what was missed.
                 await node.positions.open(track)
+            if since is not None and missed is None and event.reject_unrecovered:
+                raise codes.ERROR_UNRECOVERABLE_POSITION()
             self._check_open()
         except BaseException:
             if options.presence:
                 await node.engine.remove_presence(channel, self.id)
             raise
+        delta = (
+            event.delta != "" and options.delta and options.slow is SlowPolicy.DISCONNECT)
         flags = WANTS_JOIN_LEAVE if options.join_leave and wants_join_leave else 0
-        node.hub.subscribe(self._transport.outbox, channel, flags, _SLOW[options.slow])
-        if reply.info:
-            if self._infos is None:
-                self._infos = {}
-            self._infos[channel] = reply.info
+        if delta or event.tags_filter is not None:
+            base = _base(track, missed, since) if event.tags_filter is None else None
+            node.hub.subscribe(
+                self._transport.outbox, channel, flags | (POSITIONED if positioned else 0),
+                _SLOW[options.slow], delta=delta, base=base, tags_filter=event.tags_filter)
+        else:
+            node.hub.subscribe(
+                self._transport.outbox, channel, flags | (POSITIONED if positioned else 0),
+                _SLOW[options.slow])
+        self._remember(channel, subscription)
         if options.presence and self._presence_timer is None:
             self._presence_timer = Timer(node.expiry, self._on_presence_timer)
             self._presence_timer.start(node.presence_interval)
-        position = track.position if track is not None else None
-        return SubscribeResult(reply.data, position, missed, reply.recover)
+        if missed and event.tags_filter is not None:
+            missed = [each for each in missed if event.tags_filter.matches(each.tags)]
+        return SubscribeResult(
+            reply.data,
+            track.position if track is not None and positioned else None,
+            missed,
+            recoverable,
+            event.since,
+            cached,
+            delta,
+            reply.expire_at if reply.client_refresh else 0.0,
+        )
 
-    def _exit(self, channel: str) -> ClientInfo | None:
-        """Leave the hub; who it was there, or None when it was not."""
+    @property
+    def _is_full(self) -> bool:
+        taken = self._transport.outbox.num_channels + len(self._pending or ())
+        return taken >= self.node.client_channel_limit
+
+    @contextlib.contextmanager
+    def _reserved(self, channel: str) -> Iterator[None]:
+        """The channel counts as subscribed to, until it is or is not."""
+        pending = self._pending if self._pending is not None else set()
+        pending.add(channel)
+        self._pending = pending
+        try:
+            yield
+        finally:
+            pending.discard(channel)
+            if not pending:
+                self._pending = None
+
+    def _remember(self, channel: str, subscription: ClientSubscription) -> None:
+        if subscription.is_plain:
+            return
+        if self._subscriptions is None:
+            self._subscriptions = {}
+        self._subscriptions[channel] = subscription
+        self._watch_subscription(channel, subscription)
+
+    def _exit(self, channel: str) -> Departure | None:
+        """Leave the hub; what it was there, or None when it was not."""
         hub = self.node.hub
         if not hub.is_subscribed(self._transport.outbox, channel):
             return None
-        info = self.client_info(channel)
+        left = self._departure(channel)
         if hub.unsubscribe(self._transport.outbox, channel):
             self.node.interest.vacated(channel)
-        if self._infos is not None:
-            self._infos.pop(channel, None)
-        return info
+        if self._subscriptions is not None:
+            subscription = self._subscriptions.pop(channel, None)
+            if subscription is not None and subscription.timer is not None:
+                subscription.timer.cancel()
+        return left
+
+    def _departure(self, channel: str) -> Departure:
+        return Departure(channel, self.client_info(channel), self._effective_options(channel))
+
+    # ---- presence ------------------------------------------------------
 
     def _on_presence_timer(self) -> None:
         self.node.background(self._refresh_presence())
@@ -387,7 +623,7 @@ class Client:
     async def _refresh_presence(self) -> None:
         try:
             for channel in self.channels:
-                options = self.node.channel_options(channel)
+                options = self._effective_options(channel)
                 if options is not None and options.presence and self.is_subscribed(channel):
                     await self.node.engine.add_presence(
                         channel, self.id, self.client_info(channel))
@@ -420,6 +656,136 @@ class Client:
             return False
         return options.presence
 
+    # ---- expiry --------------------------------------------------------
+
+    def _prolong(self, reply: RefreshReply) -> bool:
+        """Go on until the reply's time; False when that is over."""
+        if reply.expired or 0 < reply.expire_at <= time.time():
+            return False
+        self.expire_at = reply.expire_at
+        if reply.info is not None:
+            self.info = reply.info
+        if reply.meta is not None:
+            self.meta = reply.meta
+        self._watch_expiry()
+        return True
+
+    def _watch_expiry(self) -> None:
+        if not self.expire_at:
+            if self._expiry_timer is not None:
+                self._expiry_timer.cancel()
+            return
+        if self._expiry_timer is None:
+            self._expiry_timer = Timer(self.node.expiry, self._on_expiry_timer)
+        delay = self.expire_at - time.time()
+        if self._client_refresh:
+            delay += self.node.expired_close_delay
+        self._expiry_timer.start(max(0.0, delay))
+
+    def _on_expiry_timer(self) -> None:
+        if self._client_refresh or self.node.handlers.refresh is None:
+            self.disconnect(codes.DISCONNECT_EXPIRED)
+        else:
+            self.node.background(self._refresh_by_node())
+
+    async def _refresh_by_node(self) -> None:
+        handler = self.node.handlers.refresh
+        if handler is None or self.closed:
+            return
+        try:
+            reply = await answer_of_type(
+                RefreshReply, _EXPIRED, "refresh", handler, self, RefreshEvent())
+        except Disconnect as disconnect:
+            self.disconnect(disconnect)
+            return
+        except Exception as error:
+            # What may be a passing failure of the application ends nobody at once.
+            log.warning("the connection of %s was not refreshed: %r", self.id, error)
+            timer = self._expiry_timer
+            late = time.time() - self.expire_at
+            if timer is not None and late + REFRESH_RETRY < self.node.expired_close_delay:
+                timer.start(REFRESH_RETRY)
+                return
+            reply = _EXPIRED
+        if not self.closed and not self._prolong(reply):
+            self.disconnect(codes.DISCONNECT_EXPIRED)
+
+    def _prolong_subscription(self, channel: str, reply: SubRefreshReply) -> bool:
+        if reply.expired or 0 < reply.expire_at <= time.time():
+            return False
+        subscription = self._subscription(channel)
+        if subscription is _PLAIN:
+            subscription = ClientSubscription()
+        subscription.expire_at = reply.expire_at
+        if reply.info is not None:
+            subscription.info = reply.info
+        self._remember(channel, subscription)
+        return True
+
+    def _watch_subscription(self, channel: str, subscription: ClientSubscription) -> None:
+        if not subscription.expire_at:
+            if subscription.timer is not None:
+                subscription.timer.cancel()
+            return
+        if subscription.timer is None:
+            subscription.timer = Timer(
+                self.node.expiry, functools.partial(self._on_subscription_timer, channel))
+        delay = subscription.expire_at - time.time()
+        if subscription.client_refresh:
+            delay += self.node.expired_sub_close_delay
+        subscription.timer.start(max(0.0, delay))
+
+    def _on_subscription_timer(self, channel: str) -> None:
+        if (
+            self._subscription(channel).client_refresh
+            or self.node.handlers.sub_refresh is None
+        ):
+            self._expire_subscription(channel)
+        else:
+            self.node.background(self._sub_refresh_by_node(channel))
+
+    async def _sub_refresh_by_node(self, channel: str) -> None:
+        handler = self.node.handlers.sub_refresh
+        subscription = self._subscription(channel)
+        if handler is None or self.closed or subscription is _PLAIN:
+            return
+        try:
+            reply = await answer_of_type(
+                SubRefreshReply, _SUB_EXPIRED, "sub_refresh", handler, self,
+                SubRefreshEvent(channel))
+        except Disconnect as disconnect:
+            self.disconnect(disconnect)
+            return
+        except Exception as error:
+            log.warning("%s's subscription to %r was not refreshed: %r", self.id, channel, error)
+            late = time.time() - subscription.expire_at
+            if late + REFRESH_RETRY < self.node.expired_sub_close_delay:
+                if subscription.timer is not None and self._subscription(channel) is subscription:
+                    subscription.timer.start(REFRESH_RETRY)
+                return
+            reply = _SUB_EXPIRED
+        if self._subscription(channel) is not subscription or self.closed:
+            return
+        if not self._prolong_subscription(channel, reply):
+            self._expire_subscription(channel)
+
+    def _expire_subscription(self, channel: str) -> None:
+        if self.is_server_side(channel):
+            self.disconnect(codes.DISCONNECT_SUBSCRIPTION_EXPIRED)
+        else:
+            self.unsubscribe_by_server(
+                channel, codes.UNSUBSCRIBE_EXPIRED, "subscription expired")
+
+    # ---- helpers -------------------------------------------------------
+
+    def _subscription(self, channel: str) -> ClientSubscription:
+        if self._subscriptions is None:
+            return _PLAIN
+        return self._subscriptions.get(channel, _PLAIN)
+
+    def _effective_options(self, channel: str) -> ChannelOptions | None:
+        return self._subscription(channel).options or self.node.channel_options(channel)
+
     def _known(self, options: ChannelOptions) -> bool:
         return bool(self.user) or options.anonymous
 
@@ -441,6 +807,32 @@ class Client:
             raise codes.DISCONNECT_CONNECTION_CLOSED()
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A subscription that ended, and what is to be told of it."""
+
+    channel: str
+    info: ClientInfo
+    options: ChannelOptions | None
+
+    @property
+    def has_a_trace(self) -> bool:
+        return self.options is not None and (self.options.presence or self.options.join_leave)
+
+
+def _base(
+    track: Track | None, missed: list[Message] | None, since: StreamPosition | None
+) -> Message | None:
+    """The message that a client which recovered has as its newest, when it is known here."""
+    if track is None or missed is None or since is None:
+        return None
+    return missed[-1] if missed else track.last
+
+
 _DONE: Ready[None] = Ready(None)
 _SUBSCRIBE = SubscribeReply()
 _PUBLISH = PublishReply()
+_RPC = RPCReply()
+_EXPIRED = RefreshReply(expired=True)
+_SUB_EXPIRED = SubRefreshReply(expired=True)
+_PLAIN = ClientSubscription()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanout.types import StreamPosition
 
@@ -70,8 +70,9 @@ class ConnectReply:
     The connection expires at ``expire_at`` (seconds since 1970; 0: never).
     With ``client_refresh`` the client is told and asks for a refresh itself;
     without, ``on_refresh`` is called for it. ``subs`` are the channels that it
-    is subscribed to by the server. ``capabilities`` are what the application's
-    handlers find in ``Client.capabilities``.
+    is subscribed to by the server. ``capabilities`` and ``state``, which may
+    be anything, are what the application's handlers find in the attributes of
+    that name of the client.
     """
 
     user: str = ""
@@ -82,6 +83,7 @@ class ConnectReply:
     client_refresh: bool = True
     subs: Mapping[str, SubscribeReply] = field(default_factory=dict)
     capabilities: tuple[Capability, ...] = ()
+    state: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ OnRefresh = Callable[
     ["Client", RefreshEvent], RefreshReply | Awaitable[RefreshReply | None] | None]
 OnSubRefresh = Callable[
     ["Client", SubRefreshEvent], SubRefreshReply | Awaitable[SubRefreshReply | None] | None]
+OnConnected = Callable[["Client"], Awaitable[None] | None]
 OnDisconnect = Callable[["Client", Disconnect], Awaitable[None] | None]
 OnAdmin = Callable[[AdminMessage], object]
 OnInterruption = Callable[[Interruption], Awaitable[None] | None]
@@ -61,6 +62,7 @@ class Handlers:
     """
 
     connect: OnConnect | None = None
+    connected: OnConnected | None = None
     subscribe: OnSubscribe | None = None
     publish: OnPublish | None = None
     presence: OnPresence | None = None

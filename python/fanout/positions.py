@@ -51,8 +51,8 @@ class Track:
     """One channel's place: everything up to it was given to the hub."""
 
     __slots__ = (
-        "_positions", "again", "channel", "cut", "epoch", "held", "held_bytes", "last", "offset",
-        "quiet", "readings", "repairing", "verify", "whole",
+        "_positions", "again", "channel", "cut", "epoch", "held", "held_bytes", "last", "newest",
+        "offset", "quiet", "readings", "repairing", "verify", "whole",
     )
 
     def __init__(self, positions: Positions, channel: str) -> None:
@@ -70,6 +70,7 @@ class Track:
         self.verify = False                     # the stream may have been set back
         self.cut = False                        # and may be so again: the link is broken
         self.readings: dict[StreamPosition, Reading] = {}
+        self.newest: asyncio.Task[HistoryPage] | None = None    # on its way to those who ask
 
     @property
     def position(self) -> StreamPosition:
@@ -244,6 +245,37 @@ class Positions:
         ]
         # Offsets between the two, in order, each once: so many are all there are.
         return missed if len(missed) == track.offset - since.offset else None
+
+    async def recover_latest(
+        self, track: Track, since: StreamPosition | None
+    ) -> list[Message] | None:
+        """The newest message of the stream, as it is at the return, for a client at ``since``.
+
+        Nothing when the client has it, None when it is not kept any more. As
+        with ``recover``, nothing may be awaited before the client's entry.
+        """
+        if track.newest is None:
+            track.newest = self.start(self._newest(track))
+        reading = track.newest
+        try:
+            page = await finished(reading)
+        finally:
+            if track.newest is reading:
+                track.newest = None     # whoever comes later reads what is newer
+        track.begin_at(page)
+        if page.position.epoch != track.epoch:
+            return None
+        if page.position.offset > track.offset and not await finished(self.repair(track)):
+            return None
+        if (
+            since is not None
+            and since.offset == track.offset
+            and since.epoch in ("", track.epoch)
+        ):
+            return []
+        # What came meanwhile, by the link or by the repair, was delivered here.
+        newest = _top(page) if page.position == track.position else track.last
+        return None if newest is None else [newest]
 
     async def _reach(self, track: Track, page: HistoryPage, since: StreamPosition) -> bool:
         """Have the track where a client was told it is, which may be further."""

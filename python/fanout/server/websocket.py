@@ -13,7 +13,6 @@ import base64
 import binascii
 import hashlib
 import struct
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,11 +20,13 @@ from aiohttp import web
 
 from fanout import codes
 from fanout._frame import JSONEncoder, websocket_frame
+from fanout._framing import WebSocketFraming
 from fanout._outbox import Outbox
 from fanout._websocket import WebSocketError, WebSocketReader
 from fanout.node import Node
 from fanout.server.log import logger
-from fanout.server.session import Session, SessionSettings
+from fanout.server.protocol import JSON
+from fanout.server.session import Session, SessionRequest, SessionSettings
 
 __all__ = ["WebSocketEndpoint"]
 
@@ -73,9 +74,8 @@ class WebSocketEndpoint:
         protocol = request.protocol
         # Bytes behind the request's head, if the peer was so fast.
         protocol.set_parser(_Collector(early))      # type: ignore[arg-type]
-        session = Session(
-            self._node, self._session_settings, str(uuid.uuid4()),
-            {name.lower(): value for name, value in request.headers.items()})
+        session = Session(self._node, self._session_settings, SessionRequest(
+            "websocket", {name.lower(): value for name, value in request.headers.items()}), JSON)
         connection = WebSocketConnection(self, session, self._settings.message_size_limit)
         # For aiohttp the connection ends here: without its transport it has
         # nothing to close, and its handler's answer has nowhere to go.
@@ -221,8 +221,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     # ---- FrameSink -----------------------------------------------------
 
-    def send(self, payload: bytes) -> None:
-        self.outbox.write(websocket_frame(TEXT, payload))
+    framing = WebSocketFraming(TEXT)
 
     def close(self, code: int, reason: str) -> None:
         """Queue a close frame, and wait for the peer's; may be called twice."""
@@ -268,7 +267,7 @@ class WebSocketConnection(asyncio.Protocol):
         elif opcode == PING:
             self.outbox.write(websocket_frame(PONG, payload))
         elif opcode == BINARY:
-            self._session.on_binary()
+            self._session.client.disconnect(codes.DISCONNECT_BAD_REQUEST)
 
     def _on_close(self, payload: bytes) -> None:
         self._peer_closed = True

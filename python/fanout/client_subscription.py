@@ -1,0 +1,66 @@
+"""A client's subscription to one channel, and what a subscribe came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from fanout._expiry import Timer
+from fanout.events import SubscribeReply
+from fanout.types import ChannelOptions, Message, SlowPolicy, StreamPosition
+
+__all__ = ["ClientSubscription", "SubscribeResult", "effective_options"]
+
+
+@dataclass(slots=True)
+class ClientSubscription:
+    """What a subscription has beside its place in the hub.
+
+    Most have nothing: then there is none of these. ``options`` are the
+    channel's, as this subscription changes them, or None for the channel's.
+    """
+
+    info: bytes = b""
+    options: ChannelOptions | None = None
+    server_side: bool = False
+    expire_at: float = 0.0
+    client_refresh: bool = True
+    timer: Timer | None = field(default=None, repr=False)
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.info or self.options or self.server_side or self.expire_at)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeResult:
+    """What a subscribe came to.
+
+    ``position`` is where the client is in the stream, when its place is
+    watched; ``recoverable`` says whether it may ask for what it missed.
+    ``since`` is where it said that it was, and ``missed`` are the messages
+    between there and ``position``, oldest first: None when it did not ask, or
+    they are not all kept. With ``latest_only`` only the newest of them is in
+    it, or none when the client had it. ``delta`` says that it gets
+    publications in the delta form. ``expire_at`` is when the subscription
+    expires (seconds since 1970; 0: never), if the client is to refresh it.
+    """
+
+    data: bytes = b""
+    position: StreamPosition | None = None
+    missed: list[Message] | None = None
+    recoverable: bool = True
+    since: StreamPosition | None = None
+    latest_only: bool = False
+    delta: bool = False
+    expire_at: float = 0.0
+
+
+def effective_options(options: ChannelOptions, reply: SubscribeReply) -> ChannelOptions:
+    """A channel's options, as one subscription changes them; itself when it does not."""
+    presence = options.presence if reply.presence is None else reply.presence
+    join_leave = options.join_leave if reply.join_leave is None else reply.join_leave
+    may_be_watched = options.keeps_history and options.slow is SlowPolicy.DISCONNECT
+    watched = options.recover or (may_be_watched and bool(reply.recover or reply.position))
+    if (presence, join_leave, watched) == (options.presence, options.join_leave, options.recover):
+        return options
+    return replace(options, presence=presence, join_leave=join_leave, recover=watched)

@@ -1,0 +1,52 @@
+"""A session whose client sends nothing after it connected."""
+
+from __future__ import annotations
+
+from fanout import codes
+from fanout.codes import ClientError, Disconnect
+from fanout.node import Node
+from fanout.server.log import logger
+from fanout.server.protocol import UNI_JSON
+from fanout.server.protocol import messages as wire
+from fanout.server.session.base import BaseSession, SessionRequest, SessionSettings
+from fanout.server.session.results import time_left
+
+__all__ = ["UniSession"]
+
+
+class UniSession(BaseSession):
+    """Pushes only, in JSON; the first is the answer to the connect request."""
+
+    __slots__ = ()
+
+    def __init__(self, node: Node, settings: SessionSettings, request: SessionRequest) -> None:
+        super().__init__(node, settings, request, UNI_JSON)
+
+    def decode_connect(self, data: bytes) -> wire.ConnectRequest:
+        """The connect request that came with the HTTP request; ``b""`` is an empty one.
+
+        Raises ``ValueError`` or ``RecursionError`` when it cannot be read.
+        """
+        return self._protocol.decode_connect(data) if data else wire.ConnectRequest()
+
+    async def connect(self, request: wire.ConnectRequest) -> None:
+        """Connect, and send what came of it.
+
+        Raises :exc:`fanout.ClientError` or :exc:`fanout.Disconnect` when it is
+        refused: how that is said is the transport's.
+        """
+        try:
+            result = await self._connect(request)
+        except (Disconnect, ClientError):
+            raise
+        except Exception:
+            logger.exception("a connect failed")
+            raise codes.DISCONNECT_INTERNAL() from None
+        self._connected(self._protocol.push(wire.Push(connect=result)))
+
+    def push_refresh(self, expire_at: float) -> None:
+        self._push(wire.Push(refresh=wire.RefreshPush(expire_at > 0, time_left(expire_at))))
+
+    @property
+    def _expects_pongs(self) -> bool:
+        return False
