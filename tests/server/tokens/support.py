@@ -68,18 +68,24 @@ def encode(data: bytes | str) -> str:
 
 
 @cache
-def rsa_key(name: str = "", bits: int = 2048) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, bits)
+def _made(kind: str, curve: Any, bits: int, name: str) -> Any:
+    if kind == "RSA":
+        return rsa.generate_private_key(65537, bits)
+    return ec.generate_private_key(curve()) if kind == "EC" else (
+        ed25519.Ed25519PrivateKey.generate())
 
 
-@cache
+def rsa_key(name: str = "", bits: int = 2048) -> Any:
+    """A private key; always the same for the same arguments, as below."""
+    return _made("RSA", None, bits, name)
+
+
 def ec_key(curve: type[ec.EllipticCurve] = ec.SECP256R1, name: str = "") -> Any:
-    return ec.generate_private_key(curve())
+    return _made("EC", curve, 0, name)
 
 
-@cache
-def ed_key(name: str = "") -> ed25519.Ed25519PrivateKey:
-    return ed25519.Ed25519PrivateKey.generate()
+def ed_key(name: str = "") -> Any:
+    return _made("OKP", None, 0, name)
 
 
 def pem(private: Any, form: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> str:
