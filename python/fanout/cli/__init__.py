@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from fanout import __version__
+from fanout.cli.bench import bench
 from fanout.cli.serve import serve
 
 __all__ = ["main"]
@@ -39,6 +40,7 @@ def cli(context: click.Context) -> None:
         raise click.UsageError("no command given; try 'fanout serve' or 'fanout --help'")
 
 
+cli.add_command(bench)
 cli.add_command(serve)
 
 

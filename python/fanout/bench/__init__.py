@@ -1,0 +1,1 @@
+"""What ``fanout bench`` runs: load for a server, and an account of what came of it."""
