@@ -184,9 +184,9 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("c.json", '{"client": {"channel_limit": "many"}}', 'client.channel_limit = "many": must'),
         ("c.json", "{", "is not valid JSON: "),
         ("c.toml", "=", "is not valid TOML: "),
-        ("c.ini", "", "the file's name must end in .json or .toml"),
+        ("c.ini", "", "the file's name must end in .json, .toml, .yaml or .yml"),
         ("c.json", None, "cannot be read: No such file or directory"),
-        ("c.toml", "[http_server.tls]\nenabled = true", "http_server.tls.enabled = true: TLS is"),
+        ("c.toml", "[http_server.tls]\nenabled = true", "http_server.tls.cert_pem: is needed"),
     ],
 )
 def test_a_bad_configuration(
@@ -225,15 +225,11 @@ def test_warnings_are_logged_and_secrets_are_not(
     assert "s3cret" not in out + err
     lines = [line.partition(" WARNING ")[2] for line in err.splitlines()]
     assert [line.partition(":")[0] for line in lines] == [
-        "client.token",
         "client.insecur",
-        "admin",
-        "http_api",
         "hidden",
         "engine.redis",
-        "nobody can connect",
     ]
-    assert lines[1] == "client.insecur: unknown key, ignored; did you mean client.insecure?"
+    assert lines[0] == "client.insecur: unknown key, ignored; did you mean client.insecure?"
     assert len(served) == 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fanout.server.config import Config, ConfigError
-from fanout.server.config.checks import advice
+from fanout.server.config.advice import advice
 from fanout.server.config.reader import read
 from fanout.server.config.suggest import nearest_key
 from fanout.server.config.unsupported import IGNORED, REFUSED
@@ -20,6 +20,8 @@ def at(path: str, value: object) -> dict[str, Any]:
     if path.startswith("channel.*."):
         inner = at(path.removeprefix("channel.*."), value)
         return {"channel": {"namespaces": [{"name": "chat", **inner}]}}
+    if path.startswith("proxy.*."):
+        return {"rpc": {"proxy": at(path.removeprefix("proxy.*."), value)}}
     for key in reversed(path.split(".")):
         value = {key: value}
     assert isinstance(value, dict)
@@ -27,14 +29,14 @@ def at(path: str, value: object) -> dict[str, Any]:
 
 
 def shown(path: str) -> str:
-    return path.replace("channel.*", "channel.namespaces[chat]")
+    return path.replace("channel.*", "channel.namespaces[chat]").replace("proxy.*", "rpc.proxy")
 
 
 @pytest.mark.parametrize("path", IGNORED)
 def test_a_key_without_effect_is_named_in_a_warning(path: str) -> None:
     config, warnings = read(at(path, SECRET))
     (warning,) = warnings
-    assert warning.startswith(f"{shown(path)}: not supported yet, has no effect")
+    assert warning.startswith(f"{shown(path)}: not supported, has no effect")
     assert SECRET not in warning
     assert config == read(at(path, False))[0]
 
@@ -43,12 +45,12 @@ def test_a_key_without_effect_is_named_in_a_warning(path: str) -> None:
 def test_a_table_without_effect_is_named_once(path: str) -> None:
     _, warnings = read(at(path, {"key": SECRET, "password": SECRET}))
     (warning,) = warnings
-    assert warning.startswith(f"{shown(path)}: not supported yet")
+    assert warning.startswith(f"{shown(path)}: not supported")
     assert SECRET not in warning
 
 
 @pytest.mark.parametrize("off", [False, 0, "", [], {}, None, {"enabled": False, "key": SECRET}])
-@pytest.mark.parametrize("path", ["admin", "client.token", "http_server.tls", "channel.*.map"])
+@pytest.mark.parametrize("path", ["debug", "channel.*.map", "proxy.*.grpc"])
 def test_what_is_switched_off_is_not_worth_a_word(path: str, off: object) -> None:
     assert read(at(path, off))[1] == []
 
@@ -80,27 +82,20 @@ def test_a_switched_off_table_is_not_searched_for_what_must_not_be_ignored() -> 
 
 
 def test_options_without_a_namespace_follow_the_same_lists() -> None:
-    with pytest.raises(ConfigError, match=r"^channel\.without_namespace\.publish_proxy_enabled = "):
-        read({"channel": {"without_namespace": {"publish_proxy_enabled": True}}})
-    _, warnings = read({"channel": {"without_namespace": {"auto_cache_recover": True}}})
+    refused = "subscribe_stream_proxy_enabled"
+    with pytest.raises(ConfigError, match=rf"^channel\.without_namespace\.{refused} = "):
+        read({"channel": {"without_namespace": {refused: True}}})
+    _, warnings = read({"channel": {"without_namespace": {"map": {"mode": "ephemeral"}}}})
     assert warnings == [
-        "channel.without_namespace.auto_cache_recover: not supported yet, has no effect"
+        "channel.without_namespace.map: not supported, has no effect "
+        "(there are no map subscriptions)"
     ]
 
 
-def test_a_proxy_beside_open_flags_does_not_start() -> None:
-    options = {"allow_subscribe_for_client": True, "subscribe_proxy_enabled": True}
-    with pytest.raises(ConfigError, match="subscribe proxies are not supported yet"):
+def test_a_proxy_that_would_be_missing_beside_open_flags_does_not_start() -> None:
+    options = {"allow_subscribe_for_client": True, "subscribe_stream_proxy_enabled": True}
+    with pytest.raises(ConfigError, match="subscribe-stream proxies are not supported"):
         read({"channel": {"without_namespace": options}})
-
-
-def test_tokens_are_ignored_because_that_keeps_clients_out() -> None:
-    token = {"hmac_secret_key": SECRET}
-    config, warnings = read({"client": {"token": token}})
-    assert config == Config.default()
-    assert warnings == [
-        "client.token: not supported yet, has no effect (a client that sends a token is refused)"
-    ]
 
 
 @pytest.mark.parametrize("path", ["client.proxy", "engine"])

@@ -16,11 +16,10 @@ from fanout.server.config import (
     Config,
     ConfigError,
     EngineConfig,
-    check,
-    demo_config,
+    closed,
+    is_variable,
     load,
     with_addresses,
-    with_demo,
 )
 from fanout.server.config.values import address
 
@@ -63,7 +62,10 @@ def _engine(
     help="Where messages travel: memory, redis://, rediss://, unix://, redis+sentinel:// or "
     "redis+cluster://, nats:// or tls://. More than one Redis are shards.  [default: memory]",
 )
-@click.option("--config", "path", metavar="FILE", help="Configuration, .json or .toml.")
+@click.option(
+    "--config", "path", metavar="FILE", help="Configuration, .json, .toml, .yaml or .yml."
+)
+@click.option("--strict", is_flag=True, help="Do not start with unknown keys or variables.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[default: info]")
 @click.option("--demo", is_flag=True, help="Serve a live room at / as well.")
 def serve(
@@ -71,15 +73,17 @@ def serve(
     port: int | None,
     engine: tuple[str, ...],
     path: str | None,
+    strict: bool,
     log_level: str | None,
     demo: bool,
 ) -> int:
-    """Serve WebSocket clients of the Centrifuge protocol.
+    """Serve clients of the Centrifuge protocol.
 
-    An option given here wins over the configuration file. Without a file
-    nobody may connect, or with --demo anybody, to the demo's room.
+    An option given here wins over environment variables (CENTRIFUGO_... or
+    FANOUT_...), and those over the configuration file. By default nobody may
+    connect, or with --demo anybody, to the demo's room.
     """
-    config, warnings = _configure(path, engine, demo)
+    config, warnings = _configure(path, engine, demo, strict)
     config = _override(config, host, port, log_level)
     log.configure(config.log.level)
     for warning in warnings:
@@ -88,26 +92,15 @@ def serve(
 
 
 def _configure(
-    path: str | None, engine: tuple[str, ...], demo: bool
+    path: str | None, engine: tuple[str, ...], demo: bool, strict: bool
 ) -> tuple[Config, list[str]]:
-    warnings: list[str] = []
     try:
-        if path is None:
-            config = demo_config() if demo else Config.default()
-            config = replace(config, engine=with_addresses(config.engine, engine))
-        else:
-            config, warnings = load(path, engine)
-            config = with_demo(config) if demo else config
-        check(config)
+        config, warnings = load(path, engine, environ=os.environ, demo=demo, strict=strict)
     except ConfigError as error:
-        raise click.UsageError(str(error) if path is None else f"{path}: {error}") from None
-    client = config.client
-    if not (
-        client.insecure
-        or client.allow_anonymous_connect_without_token
-        or client.user_id_http_header
-    ):
-        warnings.append("nobody can connect: client.allow_anonymous_connect_without_token is off")
+        from_file = path is not None and not is_variable(error.key)
+        raise click.UsageError(f"{path}: {error}" if from_file else str(error)) from None
+    if warning := closed(config):
+        warnings.append(warning)
     return config, warnings
 
 

@@ -7,6 +7,7 @@ environment variables with its names. What is supported, with defaults, is in
 """
 
 from fanout.server.config.address import ENGINES, masked
+from fanout.server.config.advice import closed
 from fanout.server.config.channel import ChannelConfig, Namespace, NamespaceOptions
 from fanout.server.config.checks import check
 from fanout.server.config.client import (
@@ -15,13 +16,15 @@ from fanout.server.config.client import (
     UniDisconnectConfig,
     UniDisconnectTransform,
 )
+from fanout.server.config.endpoints import serves_api
 from fanout.server.config.engine import (
     EngineConfig,
     NatsConfig,
     RedisConfig,
     with_addresses,
 )
-from fanout.server.config.errors import ConfigError
+from fanout.server.config.environment import is_variable
+from fanout.server.config.errors import ConfigError, UnknownKey
 from fanout.server.config.load import DEMO_NAMESPACE, demo_config, load, with_demo
 from fanout.server.config.model import Config
 from fanout.server.config.operation import (
@@ -118,14 +121,18 @@ __all__ = [
     "UniHttpStreamConfig",
     "UniSseConfig",
     "UniWebSocketConfig",
+    "UnknownKey",
     "WebSocketConfig",
     "WebSocketOptions",
     "check",
     "client_context",
+    "closed",
     "demo_config",
+    "is_variable",
     "load",
     "masked",
     "server_context",
+    "serves_api",
     "with_addresses",
     "with_demo",
 ]

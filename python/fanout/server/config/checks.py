@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from fanout.server.config.channel import NAMESPACE_NAME, NamespaceOptions
+from fanout.server.config.channel import NamespaceOptions
+from fanout.server.config.codes import check_codes
 from fanout.server.config.duration import format_duration
-from fanout.server.config.engine import NatsConfig, RedisConfig
+from fanout.server.config.endpoints import check_endpoints
+from fanout.server.config.engine import RedisConfig
 from fanout.server.config.errors import ConfigError
 from fanout.server.config.model import Config
+from fanout.server.config.names import check_names
+from fanout.server.config.references import check_proxies
+from fanout.server.config.tokens import TokenConfig
 
-__all__ = ["advice", "check", "namespaces"]
+__all__ = ["check", "namespaces"]
 
 
 def namespaces(config: Config) -> Iterator[tuple[str, NamespaceOptions]]:
@@ -30,28 +34,43 @@ def check(config: Config) -> None:
             f"must be shorter than client.ping_interval ({format_duration(client.ping_interval)})",
             format_duration(client.pong_timeout),
         )
-    _check_names(config)
+    check_names(
+        "channel.namespaces", config.channel.namespaces, config.channel.namespace_boundary
+    )
     for path, options in namespaces(config):
         _check_history(path, options, config.channel.history_meta_ttl)
+    _check_personal_channel(config)
+    _check_token("client.token", client.token)
+    _check_token("client.subscription_token", client.subscription_token)
+    check_proxies(config, namespaces(config))
+    check_codes(config)
+    check_endpoints(config)
     _check_engine(config)
 
 
-def _check_names(config: Config) -> None:
-    boundary = config.channel.namespace_boundary
-    seen = set()
-    for index, namespace in enumerate(config.channel.namespaces):
-        name = namespace.name
-        path = f"channel.namespaces[{index}].name"
-        if not re.fullmatch(NAMESPACE_NAME, name):
-            raise ConfigError(path, f"must match ^{NAMESPACE_NAME}$", name)
-        if name in seen:
-            raise ConfigError(path, "must be unique", name)
-        # Only a name in front of the first boundary is ever looked up.
-        if boundary and boundary in name:
-            raise ConfigError(
-                path, f"must not contain channel.namespace_boundary ({boundary})", name
-            )
-        seen.add(name)
+def _check_personal_channel(config: Config) -> None:
+    personal = config.client.subscribe_to_user_personal_channel
+    path = "client.subscribe_to_user_personal_channel"
+    if not personal.enabled:
+        return
+    name = personal.personal_channel_namespace
+    options: NamespaceOptions | None = config.channel.without_namespace
+    if name:
+        options = next((n for n in config.channel.namespaces if n.name == name), None)
+    if options is None:
+        raise ConfigError(
+            f"{path}.personal_channel_namespace", "must be one of channel.namespaces", name
+        )
+    if not config.channel.user_boundary:
+        raise ConfigError(f"{path}.enabled", "needs channel.user_boundary", True)
+    if personal.single_connection and not options.presence:
+        raise ConfigError(f"{path}.single_connection", "needs presence in the namespace", True)
+
+
+def _check_token(path: str, token: TokenConfig) -> None:
+    for name in ("audience", "issuer"):
+        if getattr(token, name) and getattr(token, f"{name}_regex"):
+            raise ConfigError(f"{path}.{name}_regex", f"must not stand beside {name}")
 
 
 def _check_history(path: str, options: NamespaceOptions, meta_ttl: float) -> None:
@@ -63,6 +82,14 @@ def _check_history(path: str, options: NamespaceOptions, meta_ttl: float) -> Non
     if options.force_recovery and not size:
         raise ConfigError(
             f"{path}.force_recovery", "needs history_size and history_ttl", options.force_recovery
+        )
+    if options.auto_cache_recover and not (
+        options.force_recovery and options.force_recovery_mode == "cache"
+    ):
+        raise ConfigError(
+            f"{path}.auto_cache_recover",
+            'needs force_recovery, and the force_recovery_mode "cache"',
+            options.auto_cache_recover,
         )
     own = options.history_meta_ttl
     if ttl > (own or meta_ttl):
@@ -129,31 +156,3 @@ _NEEDS_JETSTREAM = (
     'needs JetStream with engine.type "nats": '
     'set engine.nats.jetstream, or put "?jetstream=true" behind the address'
 )
-
-
-def advice(config: Config) -> list[str]:
-    """Warnings about what is allowed, but seldom meant: one line each."""
-    warnings = []
-    if config.client.insecure:
-        warnings.append(
-            "client.insecure: anybody may connect, and do in any channel "
-            "whatever its options do not allow; for development only"
-        )
-    if "*" in config.client.allowed_origins:
-        warnings.append('client.allowed_origins: "*" lets pages of any site connect')
-    engine = config.engine
-    for name, given in (
-        ("redis", engine.redis != RedisConfig()), ("nats", engine.nats != NatsConfig())
-    ):
-        if given and engine.type != name:
-            warnings.append(f'engine.{name}: has no effect with engine.type "{engine.type}"')
-    for path, options in namespaces(config):
-        if options.force_push_join_leave and not options.join_leave:
-            warnings.append(f"{path}.force_push_join_leave: has no effect without join_leave")
-        if not options.history_size:
-            warnings.extend(
-                f"{path}.{name}: has no effect without history_size and history_ttl"
-                for name in ("allow_recovery", "force_positioning", "allow_positioning")
-                if getattr(options, name)
-            )
-    return warnings

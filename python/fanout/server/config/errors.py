@@ -6,7 +6,7 @@ import json
 
 from fanout.errors import FanoutError
 
-__all__ = ["ConfigError"]
+__all__ = ["ConfigError", "UnknownKey"]
 
 _NO_VALUE = object()
 _SHOWN = 60
@@ -25,6 +25,12 @@ class ConfigError(FanoutError, ValueError):
         super().__init__(f"{place}: {rule}" if place else rule)
         self.key = key
         self.rule = rule
+
+
+class UnknownKey(str):
+    """A warning about a key or a variable that nobody knows: an error where that is asked for."""
+
+    __slots__ = ()
 
 
 def _show(value: object) -> str:

@@ -2,82 +2,69 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
 
+from fanout.server.config.advice import advice
 from fanout.server.config.channel import Namespace
-from fanout.server.config.checks import advice, check
+from fanout.server.config.checks import check
 from fanout.server.config.client import ClientConfig
 from fanout.server.config.engine import with_addresses
-from fanout.server.config.errors import ConfigError
+from fanout.server.config.environment import merge
+from fanout.server.config.errors import ConfigError, UnknownKey
 from fanout.server.config.model import Config
+from fanout.server.config.parsing import parse_file
 from fanout.server.config.reader import read
 
 __all__ = ["DEMO_NAMESPACE", "demo_config", "load", "with_demo"]
 
 
 def load(
-    path: str | os.PathLike[str], engine: Sequence[str] = ()
+    path: str | os.PathLike[str] | None,
+    engine: Sequence[str] = (),
+    *,
+    environ: Mapping[str, str] | None = None,
+    demo: bool = False,
+    strict: bool = False,
 ) -> tuple[Config, list[str]]:
-    """The configuration in a ``.json`` or ``.toml`` file, and warnings about it.
+    """The configuration in a file, and warnings about it.
 
-    ``engine`` has addresses that win over the file's; see
-    :func:`~fanout.server.config.engine.with_addresses`.
+    The file's name ends in ``.json``, ``.toml``, ``.yaml`` or ``.yml``; without
+    one the defaults hold. What ``environ`` says (see
+    :mod:`~fanout.server.config.environment`) wins over the file, and
+    ``engine``, addresses as :func:`~fanout.server.config.engine.with_addresses`
+    takes them, over both. ``demo`` adds what the demo needs: its namespace, and
+    without a file that anybody may connect.
+
     The warnings (one line each) name keys that are unknown, with the nearest
-    known one, keys of Centrifugo that have no effect here yet, and settings
-    that are allowed but seldom meant. They never hold a value, which could be
-    a secret. Raises :exc:`ConfigError`, whose text does not name the file,
-    for a file that cannot be read or parsed, for a bad value, and for a
-    setting that must not be ignored.
+    known one, keys of Centrifugo that have no effect here, and settings that
+    are allowed but seldom meant. They never hold a value, which could be a
+    secret. Raises :exc:`ConfigError`, whose text does not name the file, for a
+    file that cannot be read or parsed, for a bad value, for a setting that
+    must not be ignored, and with ``strict`` for unknown keys.
     """
-    config, warnings = read(_parse(Path(path)))
+    data: object = {}
+    if path is not None:
+        data = parse_file(Path(path))
+    elif demo:
+        data = {"client": {"allow_anonymous_connect_without_token": True}}
+    data, warnings = merge(data, environ or {})
+    config, more = read(data)
+    warnings += more
+    if strict:
+        _refuse_unknown(warnings)
     config = replace(config, engine=with_addresses(config.engine, engine))
+    config = with_demo(config) if demo else config
     check(config)
     return config, warnings + advice(config)
 
 
-def _parse(path: Path) -> object:
-    kind = path.suffix.lower()
-    if kind not in (".json", ".toml"):
-        raise ConfigError("", "the file's name must end in .json or .toml")
-    try:
-        # With the mark that some editors put in front of UTF-8.
-        content = path.read_bytes().decode("utf-8-sig")
-        return tomllib.loads(content) if kind == ".toml" else _parse_json(content)
-    except OSError as error:
-        raise ConfigError("", f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError("", f"is not UTF-8: bad byte at {error.start}") from None
-    except RecursionError:
-        raise ConfigError("", "is nested too deeply") from None
-    except ConfigError:
-        raise
-    except ValueError as error:
-        # Both parsers' errors, and integers of more digits than int() takes.
-        raise ConfigError("", f"is not valid {kind[1:].upper()}: {error}") from None
-
-
-def _parse_json(content: str) -> object:
-    return json.loads(content, object_pairs_hook=_once_each, parse_constant=_no_constant)
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # json would let the last one win; whoever wrote the first would not know.
-    table: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise ConfigError("", f"is not valid JSON: {json.dumps(key)} stands twice in a table")
-        table[key] = value
-    return table
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def _refuse_unknown(warnings: list[str]) -> None:
+    unknown = [text.replace(", ignored", "") for text in warnings if isinstance(text, UnknownKey)]
+    if unknown:
+        raise ConfigError("", "; ".join(unknown))
 
 
 DEMO_NAMESPACE = Namespace(

@@ -1,11 +1,13 @@
-"""From the tables of a file to a :class:`Config`: values, unknown keys, keys without effect."""
+"""From tables to a :class:`Config`: values, unknown keys, keys without effect."""
 
 from __future__ import annotations
 
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
-from fanout.server.config.errors import ConfigError
+from fanout.server.config.environment import NamedItems, Variable
+from fanout.server.config.errors import ConfigError, UnknownKey
+from fanout.server.config.files import read_secret
 from fanout.server.config.model import Config
 from fanout.server.config.suggest import nearest_key
 from fanout.server.config.unsupported import IGNORED, REFUSED
@@ -47,8 +49,15 @@ class _Reader:
         values: dict[str, Any] = {}
         for key, value in data.items():
             key_shown, key_path = _join(shown, key), _join(path, key)
+            plain = key.removesuffix("_file")
+            if value is None and (key in supported or plain in supported):
+                continue  # as if it were not there: YAML's "key:" with nothing behind it
             if key in supported:
                 values[key] = self._supported(supported[key], value, key_shown, key_path)
+            elif plain in supported and supported[plain].metadata.get("from_file"):
+                if data.get(plain) is not None:
+                    raise ConfigError(key_shown, f"must not stand beside {plain}")
+                values[plain] = self._from_file(supported[plain], value, key_shown)
             else:
                 self._other(key, value, key_shown, key_path)
         return cls(**values)
@@ -60,23 +69,29 @@ class _Reader:
         if "tables" in how:
             if not isinstance(value, list):
                 raise ConfigError(shown, "must be a list of tables", value)
+            if isinstance(value, NamedItems):
+                shown = value.name
             return tuple(
                 self.table(how["tables"], item, f"{shown}[{_label(item, index)}]", how["path"])
                 for index, item in enumerate(value)
             )
-        try:
-            return how["read"](value)
-        except ValueError as error:
-            if "secret" in how:
-                raise ConfigError(shown, str(error)) from None
-            raise ConfigError(shown, str(error), value) from None
+        if isinstance(value, Variable):
+            return _read(entry, value.value(entry), value.name, value.text)
+        return _read(entry, value, shown, value)
+
+    def _from_file(self, entry: Field[Any], value: object, shown: str) -> object:
+        if isinstance(value, Variable):
+            shown, value = value.name, value.text
+        if not isinstance(value, str) or not value:
+            raise ConfigError(shown, "must be the path of a file", value)
+        return _read(entry, read_secret(value, shown), shown, value)
 
     def _other(self, key: str, value: object, shown: str, path: str) -> None:
         _refuse(value, shown, path)
         if path in IGNORED:
             if not _is_off(value):
                 note = f" ({IGNORED[path]})" if IGNORED[path] else ""
-                self.warnings.append(f"{shown}: not supported yet, has no effect{note}")
+                self.warnings.append(f"{shown}: not supported, has no effect{note}")
         elif path in _GROUPS:
             if not isinstance(value, dict):
                 raise ConfigError(shown, _NO_TABLE, value)
@@ -85,7 +100,18 @@ class _Reader:
         elif path not in REFUSED:
             nearest = nearest_key(key, shown, path)
             hint = f"; did you mean {nearest}?" if nearest else ""
-            self.warnings.append(f"{shown}: unknown key, ignored{hint}")
+            self.warnings.append(UnknownKey(f"{shown}: unknown key, ignored{hint}"))
+
+
+def _read(entry: Field[Any], value: object, shown: str, written: object) -> object:
+    try:
+        return entry.metadata["read"](value)
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        if "secret" in entry.metadata:
+            raise ConfigError(shown, str(error)) from None
+        raise ConfigError(shown, str(error), written) from None
 
 
 def _refuse(value: object, shown: str, path: str) -> None:

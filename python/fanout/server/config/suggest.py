@@ -45,6 +45,8 @@ def _supported(cls: type[Any], path: str) -> Iterator[str]:
     for entry in fields(cls):
         inner = f"{path}.{entry.name}" if path else entry.name
         yield inner
+        if entry.metadata.get("from_file"):
+            yield f"{inner}_file"
         table = entry.metadata.get("section") or entry.metadata.get("tables")
         if table is not None:
             yield from _supported(table, entry.metadata["path"] or inner)
