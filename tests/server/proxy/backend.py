@@ -29,12 +29,13 @@ __all__ = ["Backend", "Call", "running_backend", "running_script"]
 
 @dataclass(frozen=True)
 class Call:
-    """A request as it came; header names in lower case."""
+    """A request as it came; header names in lower case, ``peer`` the other end's port."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    peer: int
 
     @property
     def json(self) -> Any:
@@ -80,7 +81,9 @@ class Backend:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         assert len(headers) == len(request.headers), "a header came twice"
-        call = Call(request.method, request.path_qs, headers, await request.read())
+        assert request.transport is not None
+        peer = request.transport.get_extra_info("peername")[1]
+        call = Call(request.method, request.path_qs, headers, await request.read(), peer)
         self.calls.append(call)
         self._changed.set()
         answer = self._answers.get(request.path_qs, 404)
