@@ -1,7 +1,8 @@
 """The reading half of a WebSocket (RFC 6455), for the server's side.
 
 Bytes go in as they arrive, whole messages and control frames come out. An
-idle connection holds no buffer.
+idle connection holds no buffer. Compressed messages (RFC 7692) are inflated
+one by one: none needs what an earlier one left in a window.
 """
 
 cimport cython
@@ -9,6 +10,8 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
+
+from zlib import decompressobj, error as zlib_error
 
 
 cdef enum:
@@ -22,6 +25,15 @@ cdef enum:
     PROTOCOL_ERROR = 1002
     INVALID_TEXT = 1007
     TOO_BIG = 1009
+    FIN = 0x80
+    RSV1 = 0x40                 # of a message's first frame: it is compressed
+    RSV2_RSV3 = 0x30
+    INFLATED_WINDOW = -15       # raw DEFLATE; a peer's window may be smaller
+    WINDOW_SIZE = 32768         # bytes
+    MOST_FINAL_BLOCKS = 16      # each needs an inflater of its own
+
+# What a sender leaves out at the end of a message (RFC 7692 section 7.2.1).
+cdef bytes TAIL = b"\x00\x00\xff\xff"
 
 
 class WebSocketError(Exception):
@@ -52,18 +64,49 @@ cdef bytes unmasked(const uint8_t* payload, Py_ssize_t size, const uint8_t* mask
     return clear
 
 
+cdef bytes inflated(bytes payload, Py_ssize_t limit):
+    """The message that was compressed to ``payload``; never makes more than ``limit`` bytes."""
+    cdef bytes rest = payload + TAIL
+    cdef bytes clear = b"", more
+    cdef object inflater
+    cdef int final_blocks
+    for final_blocks in range(MOST_FINAL_BLOCKS):
+        # What follows a final block may still refer to what came before it.
+        inflater = decompressobj(INFLATED_WINDOW, zdict=clear[max(0, len(clear) - WINDOW_SIZE):])
+        try:
+            # One byte more than allowed, to see that it is too much.
+            more = inflater.decompress(rest, limit - len(clear) + 1)
+        except zlib_error:
+            break
+        clear = clear + more if clear else more
+        if len(clear) > limit:
+            raise WebSocketError(
+                TOO_BIG, f"a message is longer than {limit} bytes when it is inflated")
+        if not inflater.eof:
+            return clear
+        rest = inflater.unused_data
+        if rest == TAIL or not rest:
+            return clear
+    raise WebSocketError(INVALID_TEXT, "a compressed message cannot be inflated")
+
+
 @cython.final
 cdef class WebSocketReader:
     cdef Py_ssize_t limit           # bytes of one message
+    cdef Py_ssize_t inflated_limit  # bytes of one that was compressed; 0: none may be
     cdef bytearray held             # the beginning of an unfinished frame, or None
     cdef list fragments             # payloads of an unfinished message, or None
     cdef Py_ssize_t fragments_size
     cdef int fragments_opcode
+    cdef bint compressed            # the unfinished message is
 
-    def __cinit__(self, Py_ssize_t limit):
+    def __cinit__(self, Py_ssize_t limit, Py_ssize_t inflated_limit=0):
         if limit <= 0:
             raise ValueError(f"limit must be above 0 bytes, not {limit!r}")
+        if inflated_limit < 0:
+            raise ValueError(f"inflated_limit must not be below 0, not {inflated_limit!r}")
         self.limit = limit
+        self.inflated_limit = inflated_limit
 
     def feed(self, bytes data not None):
         cdef list messages = []
@@ -96,15 +139,18 @@ cdef class WebSocketReader:
     cdef Py_ssize_t frame(self, const uint8_t* at, Py_ssize_t size, list messages) except -1:
         """Read one frame; how long it was, or 0 when it is not whole yet."""
         cdef int opcode, header
-        cdef bint final
+        cdef bint final, compressed
         cdef uint64_t length
         cdef int byte
         cdef bytes payload
         if size < 2:
             return 0
         opcode = at[0] & 0x0F
-        final = at[0] & 0x80 != 0
-        if at[0] & 0x70:
+        final = at[0] & FIN != 0
+        compressed = at[0] & RSV1 != 0
+        if at[0] & RSV2_RSV3 or compressed and (
+            self.inflated_limit == 0 or opcode == CONTINUATION or opcode >= CLOSE
+        ):
             raise WebSocketError(PROTOCOL_ERROR, "reserved bits are set")
         if not at[1] & 0x80:
             raise WebSocketError(PROTOCOL_ERROR, "a client's frame must be masked")
@@ -132,19 +178,22 @@ cdef class WebSocketReader:
         if <uint64_t>size < header + 4 + length:
             return 0
         payload = unmasked(at + header + 4, <Py_ssize_t>length, at + header)
-        self.take(opcode, final, payload, messages)
+        self.take(opcode, final, compressed, payload, messages)
         return header + 4 + <Py_ssize_t>length
 
-    cdef int take(self, int opcode, bint final, bytes payload, list messages) except -1:
+    cdef int take(
+        self, int opcode, bint final, bint compressed, bytes payload, list messages
+    ) except -1:
         if opcode >= CLOSE:
             messages.append((opcode, payload))
             return 0
         if opcode != CONTINUATION and final:
-            self.add_message(opcode, payload, messages)
+            self.add_message(opcode, compressed, payload, messages)
             return 0
         if self.fragments is None:
             self.fragments = []
             self.fragments_opcode = opcode
+            self.compressed = compressed
         if payload:                 # empty fragments must not pile up
             self.fragments.append(payload)
             self.fragments_size += len(payload)
@@ -152,10 +201,14 @@ cdef class WebSocketReader:
             payload = b"".join(self.fragments)
             self.fragments = None
             self.fragments_size = 0
-            self.add_message(self.fragments_opcode, payload, messages)
+            self.add_message(self.fragments_opcode, self.compressed, payload, messages)
         return 0
 
-    cdef int add_message(self, int opcode, bytes payload, list messages) except -1:
+    cdef int add_message(
+        self, int opcode, bint compressed, bytes payload, list messages
+    ) except -1:
+        if compressed:
+            payload = inflated(payload, self.inflated_limit)
         if opcode == TEXT:
             try:
                 payload.decode()

@@ -15,10 +15,13 @@ class WebSocketError(Exception):
 class WebSocketReader:
     """Turns the bytes of a client into messages.
 
-    ``limit`` is the length in bytes of the longest message that is taken.
+    ``limit`` is the length in bytes of the longest message that is taken, as
+    it is on the wire. Above 0, ``inflated_limit`` says that permessage-deflate
+    without context takeover was agreed on (RFC 7692), and is the length in
+    bytes of the longest message that was compressed.
     """
 
-    def __init__(self, limit: int) -> None: ...
+    def __init__(self, limit: int, inflated_limit: int = 0) -> None: ...
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """What became whole, as (opcode, payload): text 1, binary 2, close 8, ping 9, pong 10.
 

@@ -17,7 +17,7 @@ from fanout import Node
 from fanout.server.app import Server
 from fanout.server.config import Config, ConfigError, check
 from fanout.server.config.reader import read
-from fanout.server.websocket import WebSocketEndpoint
+from fanout.server.transports.connections import Connections
 from tests.process import ServerProcess
 from tests.server.peer import Peer, connect
 
@@ -56,9 +56,9 @@ class InProcess:
         return self._server.node
 
     @property
-    def endpoint(self) -> WebSocketEndpoint:
-        assert self._server._endpoint is not None
-        return self._server._endpoint
+    def connections(self) -> Connections:
+        assert self._server._transports is not None
+        return self._server._transports.connections
 
     @property
     def url(self) -> str:

@@ -15,7 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from fanout.client import Client
 from fanout.server.session import Session
-from fanout.server.websocket import WebSocketConnection
+from fanout.server.transports.websocket import WebSocketConnection
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer, connect
 from tests.server.running import InProcess, Process, get, raw_socket, serving, with_options
@@ -238,7 +238,7 @@ def nothing_is_left(server: InProcess) -> bool:
     stats = server.node.stats()
     return (
         stats.num_clients == stats.num_users == stats.num_channels == stats.num_subscriptions == 0
-        and not server.endpoint._connections
+        and not server.connections._connections
         and not server.node._background
     )
 

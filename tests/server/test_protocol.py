@@ -230,7 +230,7 @@ async def test_the_inbox_is_bounded_and_loses_nothing(server: InProcess) -> None
 
     server.node.handlers.publish = publish
     async with await server.client() as peer:
-        (connection,) = server.endpoint._connections
+        (connection,) = server.connections._connections
         text = json.dumps({"id": 9, "publish": {"channel": "a", "data": "x" * 50000}})
         sending = asyncio.create_task(send_often(peer, text, 400))
         await server.settled(lambda: not connection._transport.is_reading())  # type: ignore[union-attr]

@@ -79,7 +79,7 @@ async def talk(frames: list[list[str]]) -> int:
             assert await server.node.presence(channel) == {}
         assert "publish" in await witness.call(publish={"channel": "witness", "data": 1})
         await witness.close()
-        await server.settled(lambda: not server.endpoint._connections)
+        await server.settled(lambda: not server.connections._connections)
     return code
 
 

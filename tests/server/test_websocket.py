@@ -20,7 +20,8 @@ from websockets.frames import Frame, Opcode
 from fanout import ChannelOptions, Node, SlowPolicy
 from fanout.client import Client
 from fanout.codes import Disconnect
-from fanout.server import app, websocket
+from fanout.server import app
+from fanout.server.transports import connection as connection_module
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer
 from tests.server.running import InProcess, Settings, get, serving
@@ -122,7 +123,7 @@ def closing(code: int, reason: str = "") -> tuple[int, bytes]:
 
 
 async def all_gone(server: InProcess) -> None:
-    await server.settled(lambda: not server.endpoint._connections)
+    await server.settled(lambda: not server.connections._connections)
     assert server.node.stats().num_clients == 0
 
 
@@ -179,9 +180,8 @@ async def test_the_subprotocol(server: InProcess, offer: str) -> None:
     (403, "", {"Origin": "http://evil.example"}),
     (403, "", {"Origin": "http://localhost:1"}),
     (403, "", {"Origin": "null"}),
-    (400, "", {"Sec_WebSocket_Protocol": "centrifuge-protobuf"}),
-    (400, "?format=protobuf", {}),
-    (400, "?cf_protocol=protobuf", {}),
+    (400, "?format=protobuf", {"Sec_WebSocket_Protocol": "centrifuge-json"}),
+    (400, "?cf_protocol=protobuf", {"Sec_WebSocket_Protocol": "centrifuge-json"}),
 ])
 async def test_handshakes_that_are_refused(
     server: InProcess, status: int, target: str, headers: dict[str, str | None]
@@ -221,7 +221,7 @@ async def test_the_connection_limit() -> None:
         # Plain HTTP is not a client.
         assert (await get(server.http + "/health"))[0] == 200
         await first.close()
-        await server.settled(lambda: len(server.endpoint._connections) == 1)
+        await server.settled(lambda: len(server.connections._connections) == 1)
         third = await server.client()
         await second.close()
         await third.close()
@@ -397,7 +397,7 @@ async def test_the_server_closes_and_waits_for_the_answer(server: InProcess) -> 
         assert await connection.frame() == closing(3503, "force disconnect")
         # Not our business any more, but no reason to cut the connection either.
         await connection.send(frame(TEXT, b"?") + frame(PING, b"x") + frame(BINARY))
-        assert server.endpoint._connections
+        assert server.connections._connections
         await connection.send(frame(CLOSE, struct.pack("!H", 3503)))
         assert await connection.rest() == b""
         await all_gone(server)
@@ -416,7 +416,7 @@ async def test_both_close_at_once(server: InProcess) -> None:
 async def test_a_peer_that_never_answers_the_close_frame_is_cut(
     server: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT", 0.05)
     async with upgraded(server) as connection:
         (client,) = server.node.clients.values()
         client.disconnect()
@@ -479,7 +479,7 @@ async def test_a_peer_that_leaves_without_a_word(server: InProcess, leave: Any) 
         await connection.frame()
         await leave(connection)
         server.node.publish("a", b"1")
-        await server.settled(lambda: len(server.endpoint._connections) == 1)
+        await server.settled(lambda: len(server.connections._connections) == 1)
         server.node.publish("a", b"2")
         assert [(await other.next())["push"]["pub"]["data"] for _ in range(2)] == [1, 2]
         await server.settled(lambda: len(reasons) == 1)
@@ -499,7 +499,10 @@ async def test_a_reset_in_the_middle_of_the_handshake(server: InProcess) -> None
 
 # Slow readers
 
-SLOW: Settings = {"client": {"insecure": True, "queue_max_size": 100_000}}
+# Their queues fill before anybody would say that they take nothing any more.
+PATIENT = {"write_timeout": "60s"}
+SLOW: Settings = {
+    "client": {"insecure": True, "queue_max_size": 100_000}, "websocket": PATIENT}
 
 
 @contextlib.asynccontextmanager
@@ -568,10 +571,11 @@ async def test_many_slow_readers_stay_under_their_bounds() -> None:
     bound = 50_000
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(
-            serving({"client": {"insecure": True, "queue_max_size": bound}}))
+            serving({
+                "client": {"insecure": True, "queue_max_size": bound}, "websocket": PATIENT}))
         for _ in range(30):
             await stack.enter_async_context(stuck(server, "a"))
-        connections = list(server.endpoint._connections)
+        connections = list(server.connections._connections)
         most = 0
         payload = b'"' + b"x" * 2000 + b'"'
         for turn in range(20_000):
@@ -618,6 +622,7 @@ async def test_replies_are_bounded_too() -> None:
     settings: Settings = {
         "client": {"insecure": True, "queue_max_size": 100_000},
         "channel": {"without_namespace": {"history_size": 100, "history_ttl": "60s"}},
+        "websocket": PATIENT,
     }
     async with serving(settings) as server:
         for _ in range(100):
@@ -636,7 +641,7 @@ async def test_replies_are_bounded_too() -> None:
 async def test_a_client_that_only_pings(server: InProcess) -> None:
     """Pongs pile up like anything else; the server must not keep them all."""
     async with serving(SLOW) as server, stuck(server, "a") as slow:
-        (connection,) = server.endpoint._connections
+        (connection,) = server.connections._connections
         flood = frame(PING, b"p" * 125) * 1000
         with contextlib.suppress(ConnectionError, TimeoutError):
             while server.node.clients:

@@ -22,7 +22,7 @@ from fanout.server.engines import EngineStartError, make_engine
 from fanout.server.log import listening_line, logger
 from fanout.server.permissions import Permissions
 from fanout.server.session import SessionSettings
-from fanout.server.websocket import WebSocketEndpoint, WebSocketSettings
+from fanout.server.transports import Transports, longest_request_line
 
 __all__ = ["Server", "serve"]
 
@@ -66,7 +66,7 @@ class Server:
         self._drain = Drain(self.node, config.shutdown.timeout)
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
-        self._endpoint: WebSocketEndpoint | None = None
+        self._transports: Transports | None = None
 
     async def start(self) -> None:
         """Start the node and listen.
@@ -79,8 +79,9 @@ class Server:
             await self.node.run()
         except FanoutError as error:
             raise EngineStartError(f"cannot start the engine: {error}") from error
-        self._endpoint = WebSocketEndpoint(
+        self._transports = Transports(
             self.node,
+            config,
             SessionSettings(
                 version=f"fanout {fanout.__version__}",
                 ping_interval=client.ping_interval,
@@ -88,13 +89,14 @@ class Server:
                 stale_close_delay=client.stale_close_delay,
                 history_limit=client.history_max_publication_limit,
                 include_server_time=client.connect_include_server_time,
+                concurrency=client.concurrency,
             ),
-            WebSocketSettings(config.websocket.message_size_limit, client.connection_limit),
             self._permissions.may_come_from,
         )
         self._runner = web.AppRunner(
-            _application(self._endpoint, self._drain, self._demo), access_log=None,
-            handle_signals=False, keepalive_timeout=HTTP_TIMEOUT, shutdown_timeout=LAST_ANSWERS)
+            _application(self._transports, self._drain, self._demo), access_log=None,
+            handle_signals=False, keepalive_timeout=HTTP_TIMEOUT, shutdown_timeout=LAST_ANSWERS,
+            max_line_size=longest_request_line(config))
         await self._runner.setup()
         self._site = web.TCPSite(
             self._runner, config.http_server.address or None, config.http_server.port,
@@ -121,8 +123,8 @@ class Server:
         if self._runner is not None and self._site in self._runner.sites:
             await self._site.stop()
         await self.node.shutdown(max(0.1, end - loop.time()))
-        if self._endpoint is not None:
-            await self._endpoint.close(max(0.1, end - loop.time()))
+        if self._transports is not None:
+            await self._transports.close(max(0.1, end - loop.time()))
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -146,10 +148,9 @@ async def serve(config: Config, *, demo: bool = False) -> None:
     logger.info("stopped")
 
 
-def _application(endpoint: WebSocketEndpoint, drain: Drain, demo: bool) -> web.Application:
+def _application(transports: Transports, drain: Drain, demo: bool) -> web.Application:
     application = web.Application()
-    application.router.add_get(
-        "/connection/websocket", drain.guard(endpoint.handle), allow_head=False)
+    transports.add_routes(application.router, drain.guard)
     application.router.add_get("/health", drain.health)
     if demo:
         for file in (importlib.resources.files("fanout.server") / "demo").iterdir():
