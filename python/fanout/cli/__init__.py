@@ -15,6 +15,7 @@ import click
 from fanout import __version__
 from fanout.cli.bench import bench
 from fanout.cli.serve import serve
+from fanout.cli.token import token
 
 __all__ = ["main"]
 
@@ -42,6 +43,7 @@ def cli(context: click.Context) -> None:
 
 cli.add_command(bench)
 cli.add_command(serve)
+cli.add_command(token)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fanout.events import Capability, SubscribeReply
-from fanout.server.tokens.errors import InvalidTokenError
+from fanout.server.tokens.errors import InvalidTokenError, shown
 from fanout.server.tokens.strict import check_json
 
 __all__ = ["ConnectionClaims", "RegisteredClaims", "SubscriptionClaims",
@@ -160,7 +160,7 @@ def read_connection(payload: bytes, user_id_claim: str = "") -> ConnectionClaims
             "a connection token must not have the claim 'channel': this is a subscription token")
     shared = _shared(token)
     if token.subs:
-        subs = {channel: _reply(value, f"subs: {channel!r}: ")
+        subs = {channel: _reply(value, f" of {shown(channel)} in 'subs'")
                 for channel, value in token.subs.items()}
     else:
         subs = dict.fromkeys(token.channels or (), SubscribeReply())
@@ -169,7 +169,7 @@ def read_connection(payload: bytes, user_id_claim: str = "") -> ConnectionClaims
     return ConnectionClaims(
         user=_user(token, payload, user_id_claim),
         expire_at=_expiry(token, shared["expires"]),
-        info=_content(token.info, token.b64info, "b64info"),
+        info=_content(token.info, token.b64info, "'b64info'"),
         meta=_json(token.meta),
         subs=subs,
         capabilities=tuple(_capability(value) for value in token.caps or ()),
@@ -250,8 +250,8 @@ def _reply(
         return SubscribeReply()
     override = token.override or _Override()
     return SubscribeReply(
-        info=_content(token.info, token.b64info, f"{place}b64info"),
-        data=_content(token.data, token.b64data, f"{place}b64data"),
+        info=_content(token.info, token.b64info, f"'b64info'{place}"),
+        data=_content(token.data, token.b64data, f"'b64data'{place}"),
         push_join_leave=_flag(override.force_push_join_leave),
         recover=_flag(override.force_recovery),
         position=_flag(override.force_positioning),
@@ -271,7 +271,7 @@ def _content(plain: msgspec.Raw, encoded: str | None, name: str) -> bytes:
     try:
         return binascii.a2b_base64(encoded, strict_mode=True)
     except ValueError:  # of which binascii.Error is one
-        raise InvalidTokenError(f"the claim {name!r} is not base64") from None
+        raise InvalidTokenError(f"the claim {name} is not base64") from None
 
 
 def _json(raw: msgspec.Raw) -> bytes:
