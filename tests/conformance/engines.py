@@ -25,7 +25,7 @@ from tests.brokers.nats import NatsServer
 from tests.brokers.valkey import ValkeyServer, redis_binary, valkey_binary
 from tests.conformance.reference_engine import Bus, ReferenceEngine
 from tests.model.clock import ManualClock
-from tests.nats.store import count_stored, remove_streams
+from tests.nats.store import count_results, count_stored, remove_streams
 
 __all__ = ["FACTORIES", "Capability", "EngineFactory"]
 
@@ -93,6 +93,10 @@ class EngineFactory(abc.ABC):
         Found out without a call of the engine's interface, which would be
         "somebody asking".
         """
+
+    @abc.abstractmethod
+    def num_results(self, engine: Any) -> int:
+        """How many results of publishes with a key are kept, found out in the same way."""
 
     @abc.abstractmethod
     async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
@@ -181,6 +185,9 @@ class MemoryFactory(_ManualTime):
     def num_stored(self, engine: MemoryEngine) -> int:
         return engine._history.num_messages + engine._presence.num_entries
 
+    def num_results(self, engine: MemoryEngine) -> int:
+        return len(engine._results)
+
     async def fail_publishes(self, engine: Any, events: Any) -> None:
         events.error = ConnectionError("the test lets every delivery fail")
 
@@ -196,6 +203,7 @@ class MemoryRealTimeFactory(EngineFactory):
         return MemoryEngine(**lifetimes)
 
     num_stored = MemoryFactory.num_stored
+    num_results = MemoryFactory.num_results
     fail_publishes = MemoryFactory.fail_publishes
 
     async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
@@ -223,6 +231,9 @@ class ReferenceFactory(_ManualTime):
     def num_stored(self, engine: ReferenceEngine) -> int:
         bus = engine.bus
         return bus.history.num_messages + bus.presence.num_entries
+
+    def num_results(self, engine: ReferenceEngine) -> int:
+        return len(engine.bus.results)
 
     async def fail_publishes(self, engine: ReferenceEngine, events: Any) -> None:
         engine.bus.error = ConnectionError("the test cut the bus")
@@ -282,6 +293,12 @@ class ValkeyFactory(EngineFactory):
             self._size(client, key)
             for client in self._clients
             for key in client.scan_iter(f"{self._prefix}.*", count=1000)
+        )
+
+    def num_results(self, engine: Any) -> int:
+        return sum(
+            len(list(client.scan_iter(f"{self._prefix}.result.*", count=1000)))
+            for client in self._clients
         )
 
     def _size(self, client: Any, key: bytes) -> int:
@@ -362,6 +379,8 @@ class NatsFactory(EngineFactory):
 
     name = "nats"
     capabilities = Capability.MULTI_NODE | Capability.FAILURES
+    second = 0.1
+    resolution = 0.02
 
     def __init__(self) -> None:
         super().__init__()
@@ -386,6 +405,9 @@ class NatsFactory(EngineFactory):
     def num_stored(self, engine: Any) -> int:
         return 0
 
+    def num_results(self, engine: Any) -> int:
+        return len(engine._results)
+
     async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
         assert condition()
 
@@ -403,8 +425,6 @@ class JetStreamFactory(NatsFactory):
 
     name = "nats-jetstream"
     capabilities = NatsFactory.capabilities | Capability.HISTORY | Capability.PRESENCE
-    second = 0.1
-    resolution = 0.02
 
     async def close(self) -> None:
         await super().close()
@@ -418,6 +438,11 @@ class JetStreamFactory(NatsFactory):
         with ThreadPoolExecutor() as executor:
             return executor.submit(
                 asyncio.run, count_stored(self._server.url, self._prefix)).result()
+
+    def num_results(self, engine: Any) -> int:
+        with ThreadPoolExecutor() as executor:
+            return executor.submit(
+                asyncio.run, count_results(self._server.url, self._prefix)).result()
 
     async def give_back(self, engine: Any, condition: Callable[[], bool]) -> None:
         assert await self.poll(condition)

@@ -6,7 +6,7 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-__all__ = ["count_stored", "remove_streams"]
+__all__ = ["count_results", "count_stored", "remove_streams"]
 
 
 async def count_stored(url: str, prefix: str) -> int:
@@ -28,6 +28,18 @@ async def count_stored(url: str, prefix: str) -> int:
         await client.close()
 
 
+async def count_results(url: str, prefix: str) -> int:
+    """What is remembered of publishes with an idempotency key."""
+    client = await nats.connect(url)
+    try:
+        return len(await _subjects(
+            client.jetstream(), f"{prefix}_results", f"{prefix}.results.>"))
+    except NotFoundError:
+        return 0        # there was none yet
+    finally:
+        await client.close()
+
+
 async def _subjects(stream: JetStreamContext, name: str, which: str) -> list[str]:
     info = await stream.stream_info(name, subjects_filter=which)
     return list(info.state.subjects or ())
@@ -37,7 +49,7 @@ async def remove_streams(url: str, prefix: str) -> None:
     client = await nats.connect(url)
     try:
         stream = client.jetstream()
-        for name in (f"{prefix}_history", f"{prefix}_presence"):
+        for name in (f"{prefix}_history", f"{prefix}_presence", f"{prefix}_results"):
             try:
                 await stream.delete_stream(name)
             except NotFoundError:

@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout import ChannelOptions, Message, StreamPosition
-from fanout.nats.record import SIZE, STATE, Record, Stored, pack, unpack
+from fanout.nats.record import STATE, Record, Stored, epoch_mark, pack, unpack
 from fanout.nats.stream import (
     Attempt,
     Fate,
     Plan,
+    Version,
     exists,
     fate,
     holds,
+    is_outdated,
     kept,
     page,
     plan_message,
@@ -65,11 +67,12 @@ class Store:
 SIZES = st.sampled_from([1, 2, 3, 5])
 LIFETIMES = st.sampled_from([1.0, 4.0, 16.0])
 METAS = st.sampled_from([0.0, 2.0, 64.0])
+VERSIONS = st.tuples(st.sampled_from([0, 0, 1, 2, 2**64 - 1]), st.sampled_from(["", "e"]))
 
 
 def histories(options: st.SearchStrategy[tuple[int, float, float]]) -> st.SearchStrategy[Any]:
     lives = st.booleans()       # whether whoever writes lives to tidy up behind it
-    publish = st.tuples(st.just("publish"), lives, options)
+    publish = st.tuples(st.just("publish"), lives, options, VERSIONS)
     return st.lists(
         st.one_of(
             publish, publish, publish,      # mostly: a history must grow to be cut
@@ -97,8 +100,12 @@ class Comparison:
         now = self.clock()
         newest = self.store.newest
         if kind == "publish":
-            lives, (size, lifetime, meta) = rest
-            self._publish(newest, lives, size, lifetime, meta)
+            lives, (size, lifetime, meta), (number, epoch) = rest
+            version = Version(number, epoch_mark(epoch))
+            assert is_outdated(version, newest, now) is self.model.has_version("ch", number, epoch)
+            if is_outdated(version, newest, now):
+                return
+            self._publish(newest, lives, size, lifetime, meta, version, epoch)
         elif kind == "wait":
             self.clock.advance(rest[0])
         elif newest is not None and newest.is_message and exists(newest, now):
@@ -110,14 +117,16 @@ class Comparison:
             self._write(plan, b"", rest[0])
 
     def _publish(
-        self, newest: Stored | None, lives: bool, size: int, lifetime: float, meta: float
+        self, newest: Stored | None, lives: bool, size: int, lifetime: float, meta: float,
+        version: Version, epoch: str,
     ) -> None:
         self._numbers += 1
         number = self._numbers
         options = ChannelOptions(
             history_size=size, history_lifetime=lifetime, history_meta_lifetime=meta)
-        self.model.append("ch", Message("ch", b"%d" % number), size, lifetime, meta)
-        plan = plan_message(newest, options, META, b"%016d" % number, self.clock())
+        self.model.append(
+            "ch", Message("ch", b"%d" % number), size, lifetime, meta, False, version.number, epoch)
+        plan = plan_message(newest, options, META, b"%016d" % number, self.clock(), version)
         # A place is given to one message only, whatever was left half done before.
         place = (plan.record.epoch, plan.record.offset)
         assert place not in self._places
@@ -138,7 +147,7 @@ class Comparison:
 
     @property
     def kept(self) -> list[tuple[int, bytes]]:
-        return [(each.record.offset, each.data[SIZE:])
+        return [(each.record.offset, each.body)
                 for each in kept(self.store.all, self.clock())]
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fanout.errors import EngineError, EngineUnavailableError
 from fanout.nats.clock import parse_time
@@ -16,7 +17,7 @@ from fanout.nats.requests import Interrupted, NotSent, Requests, status
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-__all__ = ["NO_STREAM", "WRONG_SEQUENCE", "ApiError", "Behind", "JetStreamApi", "NotReady",
+__all__ = ["NO_STREAM", "WRONG_SEQUENCE", "Ack", "ApiError", "Behind", "JetStreamApi", "NotReady",
            "RawMessage"]
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ WRONG_SEQUENCE = (10071, 10164)
 _TRANSIENT = (10008, 10158)
 """No leader, for now."""
 NO_STREAM = 10059
+_NO_MESSAGE = 10037
 
 BATCH = 500             # messages in one answer
 BATCH_BYTES = 1 << 22
@@ -56,6 +58,17 @@ class RawMessage:
     data: bytes
 
 
+class Ack(NamedTuple):
+    """What the server says to what is to be stored.
+
+    With ``repeated`` it had a message of the same ``Nats-Msg-Id`` already, of
+    this sequence, and stored nothing.
+    """
+
+    sequence: int
+    repeated: bool
+
+
 class JetStreamApi:
     def __init__(self, requests: Requests, pipe: Pipe) -> None:
         self._requests = requests
@@ -75,11 +88,11 @@ class JetStreamApi:
 
     async def store(
         self, subject: str, payload: bytes, headers: Mapping[str, str], until: float
-    ) -> int:
-        """Store a message; its sequence."""
+    ) -> Ack:
+        """Store a message."""
         (answer,) = await self._requests.ask(subject, payload, headers, until=until)
-        sequence: int = _checked(answer)["seq"]
-        return sequence
+        found = _checked(answer)
+        return Ack(found["seq"], found.get("duplicate", False))
 
     async def last(self, stream: str, subject: str, until: float) -> RawMessage | None:
         """The newest message of a subject, which may have wildcards."""
@@ -89,16 +102,23 @@ class JetStreamApi:
             return None
         return _read(answer)
 
-    async def last_of_leader(self, stream: str, subject: str, until: float) -> int:
-        """The newest sequence of a subject, that no replica is behind of; 0 for none."""
+    async def of_leader(
+        self, stream: str, which: Mapping[str, object], until: float
+    ) -> RawMessage | None:
+        """One message, from the server that no replica is ahead of.
+
+        ``which`` is ``last_by_subj`` or ``seq``, and its value.
+        """
         try:
-            found = await self.call(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, until)
+            found = await self.call(f"STREAM.MSG.GET.{stream}", which, until)
         except ApiError as error:
-            if error.code == NO_STREAM:
+            if error.code != _NO_MESSAGE:
                 raise
-            return 0
-        sequence: int = found["message"]["seq"]
-        return sequence
+            return None
+        message = found["message"]
+        return RawMessage(
+            message["subject"], message["seq"], parse_time(message["time"]),
+            base64.b64decode(message.get("data", "")))
 
     async def all(
         self, stream: str, subjects: Sequence[str], until: float

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
 import secrets
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +26,7 @@ from fanout.checks import (
     check_channel,
     check_conn_id,
     check_control,
+    check_idempotency_key,
     check_info,
     check_join,
     check_leave,
@@ -32,23 +35,35 @@ from fanout.checks import (
     check_options,
     check_pattern,
     check_since,
+    check_version,
 )
 from fanout.engine import EngineEvents
-from fanout.errors import ClosedError, UnsupportedError
+from fanout.errors import ClosedError, EngineUnavailableError, UnsupportedError
 from fanout.failures import Failures
 from fanout.nats.address import parse_login, parse_servers
 from fanout.nats.link import Link
 from fanout.nats.outcome import Share
 from fanout.nats.peers import Peers
 from fanout.nats.pipe import Batch, Pipe, too_large
-from fanout.nats.record import delivered
+from fanout.nats.record import delivered, epoch_mark
 from fanout.nats.requests import Requests
 from fanout.nats.sink import ChannelSink, Sink
 from fanout.nats.storage import Storage
+from fanout.nats.stream import NO_VERSION, Version
 from fanout.nats.subjects import Subjects, check_wildcards
 from fanout.nats.subscriptions import Subscriptions
-from fanout.nats.wire import JOIN, LEAVE, MESSAGE, PROBE, RECORD, join_payload, leave_payload
+from fanout.nats.wire import (
+    JOIN,
+    LEAVE,
+    MESSAGE,
+    PROBE,
+    RECORD,
+    VERSIONED,
+    join_payload,
+    leave_payload,
+)
 from fanout.pattern import channel_pattern
+from fanout.results import Results
 from fanout.types import (
     AdminMessage,
     ChannelOptions,
@@ -93,7 +108,8 @@ class NatsEngine:
 
     History and presence need ``jetstream=True``, and nats-server 2.11 or later.
     The first node creates two streams, ``<prefix>_history`` and
-    ``<prefix>_presence``. Limits, beside those of NATS itself:
+    ``<prefix>_presence``, and ``<prefix>_results`` when something is published
+    with an idempotency key. Limits, beside those of NATS itself:
 
     * A channel's publishes with history are stored one after the other, each
       when the server has answered the one before it; channels do not wait for
@@ -138,6 +154,12 @@ class NatsEngine:
     history_meta_lifetime
         Seconds for which a stream's offset and epoch outlive its messages,
         where the channel's options do not say it.
+    idempotency_lifetime
+        Seconds for which the result of a publish with an ``idempotency_key``
+        is remembered: with JetStream by the server, and for the same time on
+        all nodes; without it by this node alone, a million results at most.
+        There a publish that failed with ``maybe_done`` fails in the same way
+        when it is repeated, for nobody can tell whether it was published.
     max_pending, max_pending_bytes
         How many operations may wait for the server, and with how many bytes;
         beyond that :exc:`fanout.BackpressureError` is raised.
@@ -159,6 +181,7 @@ class NatsEngine:
         replicas: int = 1,
         presence_lifetime: float = 60.0,
         history_meta_lifetime: float = 30 * 24 * 3600.0,
+        idempotency_lifetime: float = 300.0,
         max_pending: int = 100_000,
         max_pending_bytes: int = 64 * 1024 * 1024,
     ) -> None:
@@ -175,6 +198,10 @@ class NatsEngine:
             raise ValueError(f"replicas must be 1, 3 or 5, not {replicas!r}")
         self._presence_lifetime = _seconds("presence_lifetime", presence_lifetime)
         self._history_meta_lifetime = _seconds("history_meta_lifetime", history_meta_lifetime)
+        self._idempotency_lifetime = _seconds("idempotency_lifetime", idempotency_lifetime)
+        self._results: Results[Share[StreamPosition]] = Results(
+            self._idempotency_lifetime, time.monotonic)
+        self._results_end: asyncio.TimerHandle | None = None
         self._max_pending = _number("max_pending", max_pending)
         self._max_pending_bytes = _number("max_pending_bytes", max_pending_bytes)
         self._events: EngineEvents | None = None
@@ -225,7 +252,8 @@ class NatsEngine:
         if self._jetstream:
             self._storage = Storage(
                 subjects, self._pipe, self._requests, self._subscriptions,
-                self._presence_lifetime, self._history_meta_lifetime, self._replicas)
+                self._presence_lifetime, self._history_meta_lifetime,
+                self._idempotency_lifetime, self._replicas)
         sinks = [
             Sink(subjects.control, self._take_control),
             Sink(subjects.admin, self._take_admin),
@@ -258,6 +286,9 @@ class NatsEngine:
         await self._peers.closed()
         await self._link.close()
         self._events = None
+        if self._results_end is not None:
+            self._results_end.cancel()
+        self._results.clear()
         self._subscriptions.close()
         self._requests.close()
         self._pipe.close()
@@ -265,21 +296,68 @@ class NatsEngine:
     # ---- publishing ----------------------------------------------------
 
     def publish_message(
-        self, channel: str, message: Message, options: ChannelOptions | None = None
+        self,
+        channel: str,
+        message: Message,
+        options: ChannelOptions | None = None,
+        *,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
     ) -> Awaitable[StreamPosition]:
         self._check(channel)
         check_message(channel, message)
         check_options(options)
+        # Most publishes have none, and are spared the calls.
+        if idempotency_key != "":
+            check_idempotency_key(idempotency_key)
+        if version != 0 or version_epoch != "":
+            check_version(version, version_epoch)
         if options is not None:
             if options.wildcards and check_wildcards(channel):
                 raise ValueError(f"nothing can be published to a wildcard, {channel!r}")
             if options.keeps_history:
                 return self._stored("history").publish(
-                    channel, message, options, self._link.max_payload)
+                    channel, message, options, idempotency_key,
+                    Version(version, epoch_mark(version_epoch)) if version else NO_VERSION,
+                    self._link.max_payload)
+        if idempotency_key:
+            if self._storage is not None:
+                return self._storage.publish_once(
+                    channel, message, idempotency_key, self._link.max_payload)
+            return self._publish_once(channel, message, idempotency_key)
         payload = encode_message(message)
         if self._waits(channel):
             return self._behind(channel, payload, _NO_POSITION)
         return Share(self._post(self._subjects.client(channel), payload), _NO_POSITION)
+
+    def _publish_once(
+        self, channel: str, message: Message, key: str
+    ) -> Awaitable[StreamPosition]:
+        """Publish what no other publish of this node had the key of."""
+        known = self._results.get(channel, key)
+        if known is not None:
+            return known
+        batch = self._post(self._subjects.client(channel), encode_message(message))
+        result = Share(batch, _NO_POSITION)
+        self._results.put(channel, key, result)
+
+        def settle() -> None:
+            error = batch.error
+            if error is None or (isinstance(error, EngineUnavailableError) and error.maybe_done):
+                return
+            if self._results.get(channel, key) is result:
+                self._results.forget(channel, key)
+
+        batch.when_settled(settle)
+        if self._results_end is None:
+            self._purge_results()
+        return result
+
+    def _purge_results(self) -> None:
+        left = self._results.purge()
+        self._results_end = None if left is None else asyncio.get_running_loop().call_later(
+            left, self._purge_results)
 
     def publish_join(self, channel: str, message: JoinMessage) -> Awaitable[None]:
         self._check(channel)
@@ -414,7 +492,7 @@ class NatsEngine:
         kind = data[0]
         if kind == MESSAGE:
             _tell(events.on_message, sink.channel, decode_message(channel, data), "")
-        elif kind == RECORD:
+        elif kind in (RECORD, VERSIONED):
             _tell(events.on_message, sink.channel, *delivered(channel, data))
         elif sink.wildcard or kind == PROBE:
             return

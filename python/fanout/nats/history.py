@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from fanout.errors import FanoutError
 from fanout.nats.api import (
-    NO_STREAM,
     WRONG_SEQUENCE,
     ApiError,
     Behind,
@@ -22,13 +21,16 @@ from fanout.nats.api import (
 from fanout.nats.clock import ServerClock
 from fanout.nats.record import SIZE, STATE, Stored, pack, unpack
 from fanout.nats.requests import Interrupted, NotSent
+from fanout.nats.results import Results, message_id
 from fanout.nats.stream import (
     Attempt,
     Fate,
     Plan,
+    Version,
     exists,
     fate,
     holds,
+    is_outdated,
     kept,
     page,
     plan_message,
@@ -48,7 +50,7 @@ log = logging.getLogger("fanout")
 
 T = TypeVar("T")
 
-OVERHEAD = SIZE + 256
+OVERHEAD = SIZE + 320
 """Bytes of a stored message beside the message itself and its subject, at most."""
 MOST_TOPS = 100_000
 """Channels whose newest record is remembered."""
@@ -60,6 +62,13 @@ OTHERS = (0.5, 5.0)
 
 class _Conflict(Exception):
     """There is a newer record in the channel; nothing is stored."""
+
+
+class _Repeated(Exception):
+    """A message with the same key is stored, with this sequence; this one is not."""
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
 
 
 class History:
@@ -83,6 +92,7 @@ class History:
         streams: Streams,
         clock: ServerClock,
         due: Callable[[str, float], None],
+        results: Results,
     ) -> None:
         self._prefix = prefix
         self._meta_lifetime = meta_lifetime
@@ -93,6 +103,8 @@ class History:
         self._writer = secrets.token_bytes(8)
         self._marks = 0
         self._tops: dict[str, Stored] = {}
+        self._results = results
+        streams.on_lost = self.forget
 
     def forget(self) -> None:
         """Another may have written meanwhile, or the store be set back."""
@@ -105,18 +117,26 @@ class History:
         channel: str,
         body: bytes,
         options: ChannelOptions,
+        key: str,
+        version: Version,
         until: float,
         is_heard: Callable[[float], Awaitable[bool]],
     ) -> StreamPosition | None:
         """Store a message, which delivers it; its place in the stream.
 
-        None when it is not to be stored, because nobody listens (``is_heard``).
+        Or that of the first with its ``key``, or the top when its ``version`` is
+        outdated. None when it is not to be stored, because nobody listens
+        (``is_heard``).
         """
         mark = self._mark()
         attempt: Attempt | None = None
 
         async def work(until: float) -> StreamPosition | None:
             nonlocal attempt
+            if key:
+                known = await self._results.find(channel, key, until)
+                if known is not None:
+                    return known
             while True:
                 if attempt is None:
                     newest = self._tops.get(channel) or await self._newest(channel, until)
@@ -126,19 +146,28 @@ class History:
                     match fate(attempt, stored):
                         case Fate.STORED:
                             found = next(each for each in stored if each.record.mark == mark)
-                            return self._stored(channel, found, newest)
+                            position = self._stored(channel, found, newest)
+                            await self._results.keep(channel, key, position, until)
+                            return position
                         case Fate.UNKNOWN:
                             raise self._api.unavailable()
                         case Fate.LOST:
                             attempt = None
                 now = self._clock.now()
+                if is_outdated(version, newest, now):
+                    assert newest is not None
+                    if self._tops.pop(channel, None) is not None:
+                        continue    # another node may have gone on since
+                    return self._stored(channel, newest, newest)
                 if options.history_drop_inactive and not holds(newest, now) and (
                     attempt is None and not await is_heard(until)
                 ):
                     return None
-                plan = plan_message(newest, options, self._meta_lifetime, mark, now)
+                plan = plan_message(newest, options, self._meta_lifetime, mark, now, version)
                 try:
-                    written = await self._write(channel, newest, plan, RECORD, body, until)
+                    written = await self._write(channel, newest, plan, RECORD, body, until, key)
+                except _Repeated as repeated:
+                    return await self._repeated(repeated.sequence, until)
                 except _Conflict:
                     self._tops.pop(channel, None)
                     continue
@@ -148,10 +177,11 @@ class History:
                     attempt = Attempt(newest.sequence if newest is not None else 0, plan.record)
                     raise
                 position = self._stored(channel, written, written)
+                await self._results.keep(channel, key, position, until)
                 await self._clean(channel, written, plan, until)
                 return position
 
-        return await self._again(work, until, changes=True)
+        return await self._streams.again(work, until, changes=True)
 
     async def remove(self, channel: str, until: float) -> None:
         """Forget the messages; the stream's top and epoch stay."""
@@ -165,7 +195,7 @@ class History:
             ends = max(newest.ends, now + meta_lifetime)
             await self._write_state(channel, newest, meta_lifetime, ends, now, until)
 
-        await self._again(self._until_no_conflict(work), until, changes=True)
+        await self._streams.again(self._until_no_conflict(work), until, changes=True)
 
     async def compact(self, channel: str, until: float, *, thorough: bool) -> None:
         """Give back what is not kept any more.
@@ -190,7 +220,7 @@ class History:
             elif thorough:
                 await self._purge(channel, "*", newest.sequence, until)
 
-        await self._again(self._until_no_conflict(work), until, changes=True)
+        await self._streams.again(self._until_no_conflict(work), until, changes=True)
 
     async def channels(self, until: float) -> set[str]:
         """The channels that have messages in the store."""
@@ -210,7 +240,7 @@ class History:
                 if not subjects or offset >= info.get("total", 0):
                     return found
 
-        return await self._again(work, until, changes=False)
+        return await self._streams.again(work, until, changes=False)
 
     # ---- reading -------------------------------------------------------
 
@@ -220,7 +250,7 @@ class History:
             found = kept(stored, self._clock.now())[::-1]
             return [each.message(channel) for each in (found[:limit] if limit else found)]
 
-        return await self._again(work, until, changes=False)
+        return await self._streams.again(work, until, changes=False)
 
     async def read(
         self,
@@ -258,7 +288,7 @@ class History:
             chosen, recoverable = page(found, top, since, limit, reverse)
             return HistoryPage([each.message(channel) for each in chosen], top, recoverable)
 
-        return await self._again(self._until_no_conflict(work), until, changes=False)
+        return await self._streams.again(self._until_no_conflict(work), until, changes=False)
 
     async def _short_page(
         self, channel: str, since: StreamPosition | None, limit: int | None, until: float
@@ -307,9 +337,13 @@ class History:
 
     async def _write(
         self, channel: str, newest: Stored | None, plan: Plan, kind: int, body: bytes,
-        until: float,
+        until: float, key: str = "",
     ) -> Stored:
-        """Store a record behind ``newest``; raises :exc:`_Conflict` if that is not the newest."""
+        """Store a record behind ``newest``.
+
+        Raises :exc:`_Conflict` if that is not the newest, and :exc:`_Repeated`
+        if the channel has one with the same ``key``.
+        """
         now = self._clock.now()
         data = pack(kind, plan.record) + body
         headers = {
@@ -317,14 +351,28 @@ class History:
             "Nats-Expected-Last-Subject-Sequence-Subject": self._subject(channel, ">"),
             "Nats-TTL": str(ttl(plan.record, now)),
         }
+        if key:
+            headers["Nats-Msg-Id"] = message_id(channel, key)
         subject = self._subject(channel, plan.ring if kind == RECORD else "state.top")
         try:
-            sequence = await self._api.store(subject, data, headers, until)
+            sequence, repeated = await self._api.store(subject, data, headers, until)
         except ApiError as error:
             if error.code in WRONG_SEQUENCE:
                 raise _Conflict from None
             raise
+        if repeated:
+            raise _Repeated(sequence)
         return Stored(sequence, self._clock.now(), kind == RECORD, plan.record, data)
+
+    async def _repeated(self, sequence: int, until: float) -> StreamPosition:
+        """The position of the message that came first with a key."""
+        found = await self._api.of_leader(self._streams.history, {"seq": sequence}, until)
+        if found is None or self._results.is_over(found):
+            # It was pushed out before its result was kept, which comes in a moment if at
+            # all; or its key is over, which the server notices in a moment.
+            raise Interrupted
+        stored = _unpacked(found)
+        return StreamPosition(stored.record.offset, stored.record.epoch)
 
     async def _write_state(
         self, channel: str, newest: Stored | None, meta_lifetime: float, ends: float, now: float,
@@ -379,7 +427,9 @@ class History:
         """The sequence that an answer must have reached to be up to date."""
         if not self._streams.replicated:
             return 0
-        return await self._api.last_of_leader(self._streams.history, subject, until)
+        found = await self._api.of_leader(
+            self._streams.history, {"last_by_subj": subject}, until)
+        return 0 if found is None else found.sequence
 
     def _subject(self, channel: str, which: str) -> str:
         return f"{self._prefix}.history.{self._streams.life}.{flatten(escape(channel))}.{which}"
@@ -399,30 +449,6 @@ class History:
                     continue
 
         return again
-
-    async def _again(
-        self, work: Callable[[float], Awaitable[T]], until: float, *, changes: bool
-    ) -> T:
-        async def ready(until: float) -> T:
-            await self._streams.ready(until)
-            try:
-                return await work(until)
-            except Behind:
-                raise
-            except NotReady:
-                self._lost_stream()
-                raise
-            except ApiError as error:
-                if error.code != NO_STREAM:
-                    raise
-                self._lost_stream()
-                raise NotReady from None
-
-        return await self._api.again(ready, until, changes=changes)
-
-    def _lost_stream(self) -> None:
-        self._streams.recheck()
-        self.forget()
 
 
 def _unpacked(raw: RawMessage) -> Stored:

@@ -40,6 +40,11 @@ class Outcome(Generic[T]):
             self._error = error
             self._settle()
 
+    @property
+    def error(self) -> BaseException | None:
+        """The error, once it is settled; None when it is good."""
+        return self._error
+
     def when_settled(self, action: Callable[[], object]) -> None:
         """Call ``action`` in a later turn of the loop, if it is not settled yet, else now."""
         if self.settled:

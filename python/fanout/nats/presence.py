@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from fanout._codec import decode_info, encode_info
-from fanout.nats.api import NO_STREAM, ApiError, Behind, JetStreamApi, NotReady
+from fanout.nats.api import JetStreamApi
 from fanout.nats.clock import ServerClock
 from fanout.nats.streams import Streams
 from fanout.nats.subjects import escape, flatten, unescape
 from fanout.types import ClientInfo, PresenceStats
 
 __all__ = ["Presence"]
-
-T = TypeVar("T")
 
 _LIFETIME = struct.Struct("<d")
 _SHORTEST = 1       # seconds: the server has no shorter life for a message
@@ -59,7 +55,7 @@ class Presence:
                     present[unescape(name)] = decode_info(each.data, _LIFETIME.size)
             return present
 
-        return await self._again(work, False)
+        return await self._streams.again(work, self._api.deadline, changes=False)
 
     async def stats(self, channel: str) -> PresenceStats:
         present = await self.get(channel)
@@ -71,25 +67,7 @@ class Presence:
         async def work(until: float) -> None:
             await self._api.store(subject, payload, {"Nats-TTL": str(ttl)}, until)
 
-        await self._again(work, True)
+        await self._streams.again(work, self._api.deadline, changes=True)
 
     def _subject(self, channel: str, which: str) -> str:
         return f"{self._prefix}.presence.{flatten(escape(channel))}.{which}"
-
-    async def _again(self, work: Callable[[float], Awaitable[T]], changes: bool) -> T:
-        async def ready(until: float) -> T:
-            await self._streams.ready(until)
-            try:
-                return await work(until)
-            except Behind:
-                raise
-            except NotReady:
-                self._streams.recheck()
-                raise
-            except ApiError as error:
-                if error.code != NO_STREAM:
-                    raise
-                self._streams.recheck()
-                raise NotReady from None
-
-        return await self._api.again(ready, self._api.deadline, changes=changes)

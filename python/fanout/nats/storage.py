@@ -16,6 +16,8 @@ from fanout.nats.link import Link
 from fanout.nats.pipe import Batch, Pipe, too_large
 from fanout.nats.presence import Presence
 from fanout.nats.requests import Requests
+from fanout.nats.results import Results
+from fanout.nats.stream import Version
 from fanout.nats.streams import Streams, check_server
 from fanout.nats.subjects import Subjects
 from fanout.nats.subscriptions import Subscriptions
@@ -31,7 +33,7 @@ _PROBE = bytes([PROBE])
 class Storage:
     """``history`` and ``presence``, and what they need.
 
-    presence_lifetime, history_meta_lifetime
+    presence_lifetime, history_meta_lifetime, idempotency_lifetime
         In seconds, as the engine's.
     replicas
         Of streams that this engine is the first to need.
@@ -45,6 +47,7 @@ class Storage:
         subscriptions: Subscriptions,
         presence_lifetime: float,
         history_meta_lifetime: float,
+        idempotency_lifetime: float,
         replicas: int,
     ) -> None:
         prefix = subjects.prefix
@@ -54,9 +57,11 @@ class Storage:
         self._subscriptions = subscriptions
         self._clock = ServerClock()
         self.api = JetStreamApi(requests, pipe)
-        self._streams = Streams(prefix, replicas, self.api, self._clock)
+        self._streams = Streams(prefix, replicas, idempotency_lifetime, self.api, self._clock)
+        self._results = Results(prefix, self.api, self._streams, self._clock)
         self.history = History(
-            prefix, history_meta_lifetime, self.api, self._streams, self._clock, self._due)
+            prefix, history_meta_lifetime, self.api, self._streams, self._clock, self._due,
+            self._results)
         self.presence = Presence(
             prefix, presence_lifetime, self.api, self._streams, self._clock)
         self._janitor = Janitor(
@@ -91,14 +96,11 @@ class Storage:
             self.lanes.cancel()
 
     def publish(
-        self, channel: str, message: Message, options: ChannelOptions, max_payload: int
+        self, channel: str, message: Message, options: ChannelOptions, key: str,
+        version: Version, max_payload: int,
     ) -> Awaitable[StreamPosition]:
         """Store a message behind everything that is under way in the channel."""
-        subject = self._subjects.client(channel)
-        body = encode_message(message)
-        size = len(body) + OVERHEAD + 2 * len(subject.encode())
-        if size > max_payload:
-            raise too_large(size, max_payload)
+        subject, body, size = self._prepared(channel, message, max_payload)
         until = self.api.deadline
 
         def post() -> Batch:
@@ -106,13 +108,36 @@ class Storage:
 
         async def work() -> StreamPosition:
             position = await self.history.publish(
-                channel, body, options, until, lambda until: self._is_heard(channel, until))
-            if position is None:
-                await post()
-                return _NO_POSITION
-            return position
+                channel, body, options, key, version, until,
+                lambda until: self._is_heard(channel, until))
+            if position is not None:
+                return position
+            if key:
+                return await self._results.publish(channel, key, body, until)
+            await post()
+            return _NO_POSITION
 
         return self.lanes.run(channel, size, work)
+
+    def publish_once(
+        self, channel: str, message: Message, key: str, max_payload: int
+    ) -> Awaitable[StreamPosition]:
+        """The same for a message that is not kept as history."""
+        _, body, size = self._prepared(channel, message, max_payload)
+        until = self.api.deadline
+        return self.lanes.run(
+            channel, size, lambda: self._results.publish(channel, key, body, until))
+
+    def _prepared(
+        self, channel: str, message: Message, max_payload: int
+    ) -> tuple[str, bytes, int]:
+        """A channel's subject, a message's bytes, and what they come to with all about them."""
+        subject = self._subjects.client(channel)
+        body = encode_message(message)
+        size = len(body) + OVERHEAD + 2 * len(subject.encode())
+        if size > max_payload:
+            raise too_large(size, max_payload)
+        return subject, body, size
 
     def remove_history(self, channel: str) -> Awaitable[None]:
         until = self.api.deadline

@@ -19,12 +19,15 @@ from fanout.nats.record import Record, Stored
 from fanout.types import ChannelOptions, StreamPosition
 
 __all__ = [
+    "NO_VERSION",
     "Attempt",
     "Fate",
     "Plan",
+    "Version",
     "exists",
     "fate",
     "holds",
+    "is_outdated",
     "kept",
     "page",
     "plan_message",
@@ -123,10 +126,40 @@ def ring(size: int, offset: int) -> str:
     return f"{size}-{offset % size}"
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Of a message; see ``fanout.nats.record`` for the mark."""
+
+    number: int = 0
+    mark: bytes = b""
+
+
+NO_VERSION = Version()
+
+
+def is_outdated(version: Version, newest: Stored | None, now: float) -> bool:
+    """Whether a message of this version comes too late."""
+    return (
+        version.number > 0
+        and newest is not None and exists(newest, now)
+        and newest.record.version_mark == version.mark
+        and version.number <= newest.record.version
+    )
+
+
+def _last_version(newest: Stored | None, now: float) -> Version:
+    if newest is None or not exists(newest, now):
+        return NO_VERSION
+    return Version(newest.record.version, newest.record.version_mark)
+
+
 def plan_message(
-    newest: Stored | None, options: ChannelOptions, meta_lifetime: float, mark: bytes, now: float
+    newest: Stored | None, options: ChannelOptions, meta_lifetime: float, mark: bytes,
+    now: float, version: Version = NO_VERSION,
 ) -> Plan:
     """The record of a message that follows ``newest``."""
+    if not version.number:
+        version = _last_version(newest, now)
     size, lifetime = options.history_size, options.history_lifetime
     own_meta = options.history_meta_lifetime or meta_lifetime
     if newest is not None and exists(newest, now):
@@ -149,7 +182,8 @@ def plan_message(
         clears = newest is not None and newest.is_message
     record = Record(
         epoch, offset, mark, size, lifetime, own_meta,
-        guard=_guard(newest, now), since=since, others=others)
+        guard=_guard(newest, now), since=since, others=others,
+        version=version.number, version_mark=version.mark)
     return Plan(record, ring(size, offset), clears, trims)
 
 
@@ -161,8 +195,10 @@ def plan_state(
         epoch, offset = newest.record.epoch, newest.record.offset
     else:
         epoch, offset = _new_epoch(), 0
+    version = _last_version(newest, now)
     record = Record(
-        epoch, offset, mark, meta_lifetime=meta_lifetime, ends=ends, guard=_guard(newest, now))
+        epoch, offset, mark, meta_lifetime=meta_lifetime, ends=ends, guard=_guard(newest, now),
+        version=version.number, version_mark=version.mark)
     return Plan(record, "", clears=newest is not None and newest.is_message)
 
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from fanout.errors import EngineUnavailableError, UnsupportedError
-from fanout.nats.api import NO_STREAM, ApiError, JetStreamApi
+from fanout.nats.api import NO_STREAM, ApiError, Behind, JetStreamApi, NotReady
 from fanout.nats.clock import ServerClock, parse_time
 
-__all__ = ["Streams", "check_server"]
+__all__ = ["SENT", "Streams", "check_server"]
+
+T = TypeVar("T")
 
 _LIFE = "fanout-life"
 _NAME_IN_USE = 10058
+_SHORTEST_WINDOW = 0.1      # seconds: the server takes no less
+
+SENT = "sent"
+"""The end of the subject of a result that is the message itself."""
 _NOT_ENABLED = (10039, 10076)
 
 
@@ -26,6 +33,11 @@ class Streams:
     the one that is not kept any more. What is stored is published again by the
     server, to the channel's subject.
 
+    A third one is of what publishes with an idempotency key came to, and made
+    when there is the first. What is published with such a key and not kept as
+    history is stored there, and published again in the same way; what is kept,
+    the server knows by its key as long as the third stream does.
+
     The subjects of the history have a random token in them, the stream's
     ``life``. Who remembers where a channel is cannot write to another stream of
     the same name, where that would be wrong.
@@ -33,13 +45,17 @@ class Streams:
     replicas
         How many servers keep the streams, when this engine is the one to
         create them.
+    result_lifetime
+        Seconds for which a key is known; of all nodes the same.
     """
 
     def __init__(
-        self, prefix: str, replicas: int, api: JetStreamApi, clock: ServerClock
+        self, prefix: str, replicas: int, result_lifetime: float, api: JetStreamApi,
+        clock: ServerClock,
     ) -> None:
         self.history = f"{prefix}_history"
         self.presence = f"{prefix}_presence"
+        self.results = f"{prefix}_results"
         self.life = ""
         self.replicated = False
         """Other servers than the one that stores may answer a read, a little late."""
@@ -49,12 +65,42 @@ class Streams:
         self.answered = False
         """Something there has answered, be it with an error."""
         self._clock = clock
+        self.result_lifetime = result_lifetime
+        self.on_lost: Callable[[], object] = lambda: None
+        """Called when one of them was found to be gone."""
         self._checked = False
+        self._results_checked = False
         self._lock = asyncio.Lock()
 
     def recheck(self) -> None:
         """They may not be there any more, or be others."""
-        self._checked = False
+        self._checked = self._results_checked = False
+
+    async def again(
+        self, work: Callable[[float], Awaitable[T]], until: float, *, changes: bool
+    ) -> T:
+        """As that of the interface, with streams that are there, or are made again."""
+
+        async def ready(until: float) -> T:
+            await self.ready(until)
+            try:
+                return await work(until)
+            except Behind:
+                raise
+            except NotReady:
+                self._lost()
+                raise
+            except ApiError as error:
+                if error.code != NO_STREAM:
+                    raise
+                self._lost()
+                raise NotReady from None
+
+        return await self.api.again(ready, until, changes=changes)
+
+    def _lost(self) -> None:
+        self.recheck()
+        self.on_lost()
 
     async def ready(self, until: float) -> None:
         """Both are there."""
@@ -83,6 +129,28 @@ class Streams:
             self._check(config, subject, None)
             self.replicated = replicated or config.get("num_replicas", 1) > 1
             self._checked = True
+
+    async def results_ready(self, until: float) -> None:
+        """So is the third; the other two are."""
+        if self._results_checked:
+            return
+        async with asyncio.timeout_at(until), self._lock:
+            if self._results_checked:
+                return
+            subject = f"{self._prefix}.results.>"
+            republish = {
+                "src": f"{self._prefix}.results.*.*.{SENT}",
+                "dest": f"{self._prefix}.client.{{{{split(1,|)}}}}",
+            }
+            config = await self._get_or_create(
+                self.results, subject, {"republish": republish}, until)
+            self._check(config, subject, republish)
+            config = (await self._info(self.history, until))["config"]
+            window = round(max(self.result_lifetime, _SHORTEST_WINDOW) * 1e9)
+            if config.get("duplicate_window") != window:
+                await self.api.call(
+                    f"STREAM.UPDATE.{self.history}", {**config, "duplicate_window": window}, until)
+            self._results_checked = True
 
     async def set_clock(self, until: float) -> None:
         await self._info(self.history, until)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fanout._codec import encode_info
 from fanout.types import ClientInfo
 
-__all__ = ["JOIN", "LEAVE", "MESSAGE", "PROBE", "RECORD", "join_payload", "leave_payload"]
+__all__ = ["JOIN", "LEAVE", "MESSAGE", "PROBE", "RECORD", "VERSIONED", "join_payload",
+           "leave_payload"]
 
 MESSAGE = 0x11
 """A message without a place in a stream, as ``fanout._codec`` writes it."""
@@ -13,6 +14,8 @@ JOIN = 0x01
 LEAVE = 0x02
 RECORD = 0x03
 """A stored message: ``fanout.nats.record``."""
+VERSIONED = 0x06
+"""The same, of a stream that has a version."""
 PROBE = 0x05
 """Nothing, to find out whether anybody listens."""
 
