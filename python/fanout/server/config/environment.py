@@ -191,7 +191,7 @@ class _Merging:
             heads = ("_".join(parts[:end]) for end in range(len(parts), 0, -1))
             path = next((unsupported[head] for head in heads if head in unsupported), None)
             if path is None:
-                near = get_close_matches(suffix, sorted(self.known), 1, 0.8)
+                near = get_close_matches(suffix, sorted(self.known), 1, 0.7)
                 hint = f"; did you mean {_prefix(variable.name)}{near[0]}?" if near else ""
                 warnings.append(UnknownKey(f"{variable.name}: unknown variable, ignored{hint}"))
             elif (value := _WORDS.get(variable.text, variable.text)) is False:

@@ -38,7 +38,10 @@ def nearest_key(key: str, shown: str, path: str) -> str | None:
         elsewhere = [flat[name] for name in get_close_matches(key, flat, 1, _ALIKE)]
     if not elsewhere:
         return None
-    return elsewhere[0].replace(NAMESPACE, "channel.without_namespace")
+    # Where one table of many has the key, the one that every file has.
+    known = elsewhere[0].replace(NAMESPACE, "channel.without_namespace")
+    known = known.replace("rpc.*", "rpc.without_namespace")
+    return None if "*" in known else known
 
 
 def _supported(cls: type[Any], path: str) -> Iterator[str]:
@@ -56,7 +59,7 @@ def _with_tables(paths: Iterator[str]) -> Iterator[str]:
     for path in paths:
         yield path
         while path := path.rpartition(".")[0]:
-            if path != NAMESPACE:
+            if not path.endswith("*"):
                 yield path
 
 
