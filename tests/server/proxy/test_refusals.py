@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from fanout.codes import ClientError, Disconnect
 from fanout.events import RefreshReply, SubRefreshReply
@@ -108,7 +109,8 @@ async def test_what_is_refused_a_refresh_has_expired(
 async def test_any_other_status_is_a_failure(
     backend: Backend, proxies: Proxies, event: str, status: int
 ) -> None:
-    backend.on(f"/{event}", status)
+    body = None if status == 204 else b'{"result": {"user": "42"}}'
+    backend.on(f"/{event}", lambda call: web.Response(status=status, body=body))
     error = await refused(proxies, event)
     assert isinstance(error, ClientError)
     assert (error.code, error.temporary) == (100, True)
