@@ -174,13 +174,13 @@ async def test_send_is_not_available(server: InProcess) -> None:
         assert await peer.closed() == (3508, "not available")
 
 
-async def test_the_user_connection_limit(server: InProcess) -> None:
-    server.node.user_connection_limit = 1
-    server.node.handlers.connect = lambda event: ConnectReply(user="42")
-    async with await server.client(), await server.peer() as peer:
-        await peer.send({"id": 1, "connect": {}})
-        assert await peer.closed() == (3504, "connection limit")
-        assert server.node.stats().num_clients == 1
+async def test_the_user_connection_limit() -> None:
+    async with serving({"client": {"insecure": True, "user_connection_limit": 1}}) as server:
+        server.node.handlers.connect = lambda event: ConnectReply(user="42")
+        async with await server.client(), await server.peer() as peer:
+            await peer.send({"id": 1, "connect": {}})
+            assert await peer.closed() == (3504, "connection limit")
+            assert server.node.stats().num_clients == 1
 
 
 async def test_data_that_is_no_json(server: InProcess) -> None:
@@ -533,7 +533,7 @@ async def test_commands_after_the_end_are_not_run(server: InProcess) -> None:
         await server.node.disconnect(client=next(iter(server.node.clients)))
         release.set()
         assert await peer.closed() == (3503, "force disconnect")
-    await server.settled(lambda: not server.endpoint._connections)
+    await server.settled(lambda: not server.connections._connections)
     assert ran == ["a"]
     assert server.node.stats().num_subscriptions == 0
 
@@ -555,6 +555,7 @@ def test_the_codes_are_the_protocols() -> None:
         "110": ["expired", False],
         "111": ["too many requests", True],
         "112": ["unrecoverable position", False],
+        "113": ["concurrent pagination", True],
     }
     disconnects = {value.code: (value.reason, value().reconnect) for value in vars(codes).values()
                    if isinstance(value, DisconnectCode)}
@@ -562,12 +563,15 @@ def test_the_codes_are_the_protocols() -> None:
         3000: ("connection closed", True),
         3001: ("shutdown", True),
         3004: ("internal server error", True),
+        3005: ("connection expired", True),
+        3006: ("subscription expired", True),
         3008: ("slow", True),
         3009: ("write error", True),
         3010: ("insufficient state", True),
         3011: ("force reconnect", True),
         3012: ("no pong", True),
         3013: ("too many requests", True),
+        3014: ("state invalidated", True),
         3500: ("invalid token", False),
         3501: ("bad request", False),
         3502: ("stale", False),
@@ -577,4 +581,5 @@ def test_the_codes_are_the_protocols() -> None:
         3506: ("inappropriate protocol", False),
         3507: ("permission denied", False),
         3508: ("not available", False),
+        3509: ("too many errors", False),
     }

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.server.commands import decode_commands
+from fanout.server.protocol import JSON
 
 
 def published(data: str) -> bytes:
     frame = f'{{"id":1,"publish":{{"channel":"a","data":{data}}}}}'
-    (command,) = decode_commands(frame.encode())
+    (command,) = JSON.decode_commands(frame.encode())
     assert command.publish is not None
     return bytes(command.publish.data)
 
@@ -38,17 +38,20 @@ def test_any_text_of_json_stringify(text: str) -> None:
 @pytest.mark.parametrize("frame", [
     rb'{"id":1,"publish":{"channel":"a\ud800","data":1}}',
     rb'{"id":1,"history":{"channel":"a","since":{"epoch":"\ud800"}}}',
+    rb'{"id":1,"connect":{"headers":{"x":"\ud800"}}}',
+    rb'{"id":1,"connect":{"subs":{"\ud800":{}}}}',
+    rb'{"id":1,"subscribe":{"channel":"a","tf":{"op":"and","nodes":[{"vals":["\ud800"]}]}}}',
     rb'{"id":1,"publish":{"channel":"a","data":"\ud800"',
     rb'{"id":1,"publish":{"channel":"a","data":"\ud80"}}',
     rb'{"id":1,"publish":{"channel":"a","data":"\u00e9}}',
 ])
 def test_what_stays_refused(frame: bytes) -> None:
     with pytest.raises(ValueError):
-        decode_commands(frame)
+        JSON.decode_commands(frame)
 
 
 def test_several_commands_in_one_frame() -> None:
-    first, second = decode_commands(
+    first, second = JSON.decode_commands(
         rb'{"id":1,"publish":{"channel":"a","data":"\ud800"}}' b"\n"
         rb'{"id":2,"publish":{"channel":"b","data":"\udfff\ue001"}}')
     assert first.publish is not None and second.publish is not None

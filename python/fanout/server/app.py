@@ -13,23 +13,22 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 import fanout
-from fanout.errors import ClosedError, FanoutError
+from fanout.errors import FanoutError
 from fanout.node import Node
-from fanout.server import policy
+from fanout.server import api as server_api
 from fanout.server.config import Config
 from fanout.server.drain import Drain
 from fanout.server.engines import EngineStartError, make_engine
+from fanout.server.listening import Listening
 from fanout.server.log import listening_line, logger
 from fanout.server.permissions import Permissions
+from fanout.server.policy import Policy
 from fanout.server.session import SessionSettings
 from fanout.server.transports import Transports, longest_request_line
 
 __all__ = ["Server", "serve"]
 
 UNLIMITED = 1 << 31
-BACKLOG = 4096          # connections that the kernel holds for us in a storm
-HTTP_TIMEOUT = 10.0     # seconds for the head of a request, and between two requests
-LAST_ANSWERS = 1.0      # seconds for requests that are being answered when all clients are gone
 _DEMO_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _DEMO_HEADERS = {
     "Content-Security-Policy":
@@ -61,11 +60,16 @@ class Server:
             presence_interval=client.presence_update_interval,
             position_check_interval=client.channel_position_check_delay,
             recovery_limit=client.recovery_max_publication_limit,
+            expired_close_delay=client.expired_close_delay,
+            expired_sub_close_delay=client.expired_sub_close_delay,
         )
-        policy.install(self.node, self._permissions, demo)
+        self._policy = Policy(config, self._permissions, demo=demo)
+        self._policy.install(self.node)
+        self.api = server_api.ServerAPI(
+            self.node, self._permissions, config.node.info_metrics_aggregate_interval)
         self._drain = Drain(self.node, config.shutdown.timeout)
-        self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._listening = Listening(
+            config.http_server, max_line_size=longest_request_line(config))
         self._transports: Transports | None = None
 
     async def start(self) -> None:
@@ -75,10 +79,13 @@ class Server:
         cannot be used, and ``OSError`` when the address cannot be had.
         """
         config, client = self.config, self.config.client
+        for warning in self._policy.warnings:
+            logger.warning("%s", warning)
         try:
             await self.node.run()
         except FanoutError as error:
             raise EngineStartError(f"cannot start the engine: {error}") from error
+        await self._policy.start()
         self._transports = Transports(
             self.node,
             config,
@@ -93,23 +100,29 @@ class Server:
             ),
             self._permissions.may_come_from,
         )
-        self._runner = web.AppRunner(
-            _application(self._transports, self._drain, self._demo), access_log=None,
-            handle_signals=False, keepalive_timeout=HTTP_TIMEOUT, shutdown_timeout=LAST_ANSWERS,
-            max_line_size=longest_request_line(config))
-        await self._runner.setup()
-        self._site = web.TCPSite(
-            self._runner, config.http_server.address or None, config.http_server.port,
-            backlog=BACKLOG)
-        await self._site.start()
+        self._add_routes(self._transports)
+        await self._listening.start()
+
+    def _add_routes(self, transports: Transports) -> None:
+        """Clients' endpoints on one port; what is not for clients on the internal one, if any."""
+        config, external = self.config, self._listening.external.router
+        internal = self._listening.internal.router
+        transports.add_routes(external, self._drain.guard)
+        if config.health.enabled:
+            internal.add_get(config.health.handler_prefix, self._drain.health)
+        server_api.add_routes(config, self.api, external, internal)
+        if self._demo:
+            _add_demo(external)
 
     @property
     def port(self) -> int:
         """The port it listens on; the configuration's may be 0."""
-        if self._runner is None:
-            raise ClosedError("the server does not listen")
-        port: int = self._runner.addresses[0][1]
-        return port
+        return self._listening.port
+
+    @property
+    def internal_port(self) -> int:
+        """The port of what is not for clients; :attr:`port` when there is no other."""
+        return self._listening.internal_port
 
     async def stop(self) -> None:
         """Take no more clients, ask those here to leave, and cut them when time is up.
@@ -120,13 +133,12 @@ class Server:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.config.shutdown.timeout
         await self._drain.spread()
-        if self._runner is not None and self._site in self._runner.sites:
-            await self._site.stop()
+        await self._listening.stop()
         await self.node.shutdown(max(0.1, end - loop.time()))
         if self._transports is not None:
             await self._transports.close(max(0.1, end - loop.time()))
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listening.close()
+        await self._policy.close()
 
 
 async def serve(config: Config, *, demo: bool = False) -> None:
@@ -148,17 +160,12 @@ async def serve(config: Config, *, demo: bool = False) -> None:
     logger.info("stopped")
 
 
-def _application(transports: Transports, drain: Drain, demo: bool) -> web.Application:
-    application = web.Application()
-    transports.add_routes(application.router, drain.guard)
-    application.router.add_get("/health", drain.health)
-    if demo:
-        for file in (importlib.resources.files("fanout.server") / "demo").iterdir():
-            kind = _DEMO_TYPES.get(pathlib.PurePath(file.name).suffix)
-            if kind is not None:
-                path = "/" if file.name == "index.html" else f"/demo/{file.name}"
-                application.router.add_get(path, _file(file.read_bytes(), kind))
-    return application
+def _add_demo(router: web.UrlDispatcher) -> None:
+    for file in (importlib.resources.files("fanout.server") / "demo").iterdir():
+        kind = _DEMO_TYPES.get(pathlib.PurePath(file.name).suffix)
+        if kind is not None:
+            path = "/" if file.name == "index.html" else f"/demo/{file.name}"
+            router.add_get(path, _file(file.read_bytes(), kind))
 
 
 def _file(body: bytes, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:

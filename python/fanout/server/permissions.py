@@ -8,7 +8,7 @@ here waits, logs or changes anything. Rules and their order are Centrifugo's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ import msgspec
 
 from fanout.codes import (
     DISCONNECT_BAD_REQUEST,
-    DISCONNECT_INVALID_TOKEN,
+    DISCONNECT_PERMISSION_DENIED,
     ERROR_BAD_REQUEST,
     ERROR_NOT_AVAILABLE,
     ERROR_PERMISSION_DENIED,
@@ -24,9 +24,11 @@ from fanout.codes import (
     DisconnectCode,
     ErrorCode,
 )
+from fanout.events import Capability, SubscribeEvent, SubscribeReply
+from fanout.server.capabilities import allows
 from fanout.server.config import ChannelConfig, Config, NamespaceOptions
 from fanout.server.config.patterns import compile_channel_regex, compile_origin
-from fanout.types import ChannelOptions
+from fanout.types import ChannelOptions, RecoveryMode
 
 __all__ = ["ChannelRules", "Permissions"]
 
@@ -38,19 +40,20 @@ class ChannelRules:
     these have no messages of their own, and so no history and nobody present.
     """
 
-    __slots__ = ("channel_options", "channel_regex", "data_format", "options", "positions_alone")
+    __slots__ = ("channel_options", "channel_regex", "data_format", "options")
 
     def __init__(
         self, options: NamespaceOptions, channel: ChannelConfig, *, wildcards: bool = False
     ) -> None:
         if wildcards:
             options = replace(
-                options, presence=False, join_leave=False, history_size=0, history_ttl=0.0)
+                options, presence=False, join_leave=False, history_size=0, history_ttl=0.0,
+                auto_cache_recover=False, allowed_delta_types=(), delta_publish=False)
         self.options = options
         self.data_format = options.publication_data_format or channel.publication_data_format
-        recovers = options.force_recovery or options.allow_recovery
-        positions = options.force_positioning or options.allow_positioning
-        self.positions_alone = positions and not recovers
+        watched = (
+            options.force_recovery or options.allow_recovery
+            or options.force_positioning or options.allow_positioning)
         self.channel_regex = (
             compile_channel_regex(options.channel_regex) if options.channel_regex else None
         )
@@ -62,9 +65,21 @@ class ChannelRules:
             history_size=options.history_size,
             history_lifetime=options.history_ttl,
             history_meta_lifetime=options.history_meta_ttl or channel.history_meta_ttl,
-            recover=options.history_size > 0 and (recovers or positions),
+            recover=options.history_size > 0 and watched,
+            recovery_mode=(
+                RecoveryMode.CACHE if options.force_recovery_mode == "cache"
+                else RecoveryMode.STREAM),
+            recover_unasked=options.auto_cache_recover,
+            delta="fossil" in options.allowed_delta_types,
+            delta_publish=options.delta_publish,
+            tags_filter=options.allow_tags_filter,
             wildcards=wildcards,
         )
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether its channels are of the one type that is served here."""
+        return self.options.subscription_type in ("", "stream")
 
 
 class Permissions:
@@ -116,16 +131,20 @@ class Permissions:
         """Who connects, by the request's headers (lower-case names); ``""`` for nobody known."""
         return headers.get(self._user_header, "") if self._user_header else ""
 
-    def may_connect(self, token: str = "", user: str = "") -> DisconnectCode | None:
-        """Whether a client with this token and user id, or without, may connect."""
-        if token:
-            return DISCONNECT_INVALID_TOKEN  # no key is known that it could be valid for
+    def may_connect(self, user: str = "") -> DisconnectCode | None:
+        """Whether a client without a token may connect, as this user."""
         if user:
             # Bytes that were no UTF-8 could be shown to nobody.
             return DISCONNECT_BAD_REQUEST if _SURROGATE.search(user) else None
         if self._client.allow_anonymous_connect_without_token or self._client.insecure:
             return None
         return DISCONNECT_BAD_REQUEST
+
+    def may_connect_by_token(self, user: str) -> DisconnectCode | None:
+        """Whether a client may connect as the user that its token names."""
+        if not user and self._client.disallow_anonymous_connection_tokens:
+            return DISCONNECT_PERMISSION_DENIED
+        return None
 
     def check_length(self, channel: str) -> ErrorCode | None:
         """107 for an empty name and for one of too many bytes.
@@ -149,34 +168,110 @@ class Permissions:
         rules = self.resolve(channel)
         return None if rules is None else rules.channel_options
 
-    def may_subscribe(self, user: str, channel: str, token: str = "") -> ErrorCode | None:
-        """102, 107 or 103. A channel that needs a token is closed to everybody."""
+    def check_subscribe(self, channel: str) -> ErrorCode | None:
+        """102, 107 or 108, whoever asks; 103 for a wildcard that says too much."""
         rules = self._rules(channel)
         if isinstance(rules, ErrorCode):
             return rules
-        prefix = self._channel.private_prefix
-        if token or (prefix and channel.startswith(prefix)):
-            return ERROR_PERMISSION_DENIED
+        if not rules.is_stream:
+            return ERROR_NOT_AVAILABLE
         if rules.channel_options.wildcards and not self._stays_inside(channel):
             return ERROR_PERMISSION_DENIED
-        options = rules.options
-        if options.allow_user_limited_channels and self._names_users(channel):
+        return None
+
+    def needs_token(self, channel: str) -> bool:
+        """Whether only a subscription token opens the channel."""
+        prefix = self._channel.private_prefix
+        return prefix != "" and channel.startswith(prefix)
+
+    def is_user_limited(self, channel: str) -> bool:
+        """Whether the channel's name says who may subscribe."""
+        rules = self.resolve(channel)
+        return (
+            rules is not None
+            and rules.options.allow_user_limited_channels
+            and self._names_users(channel))
+
+    def may_subscribe(
+        self, user: str, channel: str, capabilities: Sequence[Capability] = ()
+    ) -> ErrorCode | None:
+        """102, 107, 108 or 103, for a client that shows no token for the channel."""
+        refusal = self.check_subscribe(channel)
+        if refusal is not None:
+            return refusal
+        rules = self.resolve(channel)
+        if rules is None or self.needs_token(channel):
+            return ERROR_PERMISSION_DENIED
+        if self.is_user_limited(channel):
             allowed = self._is_named(user, channel)
         else:
+            options = rules.options
             allowed = options.allow_subscribe_for_client and (
                 user != "" or options.allow_subscribe_for_anonymous
             )
-        return None if allowed or self._client.insecure else ERROR_PERMISSION_DENIED
+        if allowed or self._client.insecure or allows(capabilities, "sub", channel):
+            return None
+        return ERROR_PERMISSION_DENIED
 
-    def may_publish(
-        self, user: str, channel: str, data: bytes, subscribed: bool
-    ) -> ErrorCode | None:
-        """102, 107 (the name, then the data) or 103."""
+    def subscription(
+        self, user: str, event: SubscribeEvent, reply: SubscribeReply,
+        capabilities: Sequence[Capability] = (),
+    ) -> SubscribeReply:
+        """``reply`` with all decided that it left to the channel's options and the client's wish.
+
+        What a client wishes for is granted to those who could have it
+        otherwise: joins and leaves tell who is present, recovery gives what
+        the history has.
+        """
+        rules = self.resolve(event.channel)
+        if rules is None:
+            return reply
+        options = rules.options
+
+        def forced(override: bool | None, option: bool) -> bool:
+            return option if override is None else override
+
+        reads_presence = self._presence_answer(
+            options, user, True, event.channel, capabilities) is None
+        reads_history = self._history_answer(
+            options, user, True, event.channel, capabilities) is None
+        wants_recovery = event.recoverable or event.since is not None
+        recover = forced(reply.recover, options.force_recovery) or (
+            wants_recovery and (options.allow_recovery or reads_history))
+        return replace(
+            reply,
+            push_join_leave=forced(reply.join_leave, options.join_leave) and (
+                forced(reply.push_join_leave, options.force_push_join_leave)
+                or (event.join_leave and reads_presence)),
+            recover=recover,
+            position=recover or forced(reply.position, options.force_positioning) or (
+                event.positioned and (options.allow_positioning or reads_history)),
+        )
+
+    def check_publish(self, channel: str, data: bytes) -> ErrorCode | None:
+        """102, 107 (the name, then the data) or 108, whoever publishes."""
         rules = self._rules(channel)
         if isinstance(rules, ErrorCode):
             return rules
+        if not rules.is_stream:
+            return ERROR_NOT_AVAILABLE
         if rules.channel_options.wildcards or not fits_format(data, rules.data_format):
             return ERROR_BAD_REQUEST
+        return None
+
+    def may_publish(
+        self, user: str, channel: str, data: bytes, subscribed: bool,
+        capabilities: Sequence[Capability] = (),
+    ) -> ErrorCode | None:
+        """102, 107 (the name, then the data), 108 or 103."""
+        refusal = self.check_publish(channel, data)
+        if refusal is not None:
+            return refusal
+        rules = self.resolve(channel)
+        if rules is None:
+            return ERROR_UNKNOWN_CHANNEL
+        if allows(capabilities, "pub", channel):
+            return None
         options = rules.options
         return self._answer(
             user,
@@ -186,51 +281,29 @@ class Permissions:
             for_anonymous=options.allow_publish_for_anonymous,
         )
 
-    def may_presence(self, user: str, channel: str, subscribed: bool) -> ErrorCode | None:
+    def may_presence(
+        self, user: str, channel: str, subscribed: bool,
+        capabilities: Sequence[Capability] = (),
+    ) -> ErrorCode | None:
         """102, 107, 108 (no presence in this channel) or 103; also for presence statistics."""
         rules = self._rules(channel)
         if isinstance(rules, ErrorCode):
             return rules
         if not rules.options.presence:
             return ERROR_NOT_AVAILABLE
-        return self._presence_answer(rules.options, user, subscribed)
+        return self._presence_answer(rules.options, user, subscribed, channel, capabilities)
 
-    def may_history(self, user: str, channel: str, subscribed: bool) -> ErrorCode | None:
+    def may_history(
+        self, user: str, channel: str, subscribed: bool,
+        capabilities: Sequence[Capability] = (),
+    ) -> ErrorCode | None:
         """102, 107, 108 (no history in this channel) or 103."""
         rules = self._rules(channel)
         if isinstance(rules, ErrorCode):
             return rules
         if not rules.channel_options.keeps_history:
             return ERROR_NOT_AVAILABLE
-        options = rules.options
-        return self._answer(
-            user,
-            subscribed,
-            for_client=options.allow_history_for_client,
-            for_subscriber=options.allow_history_for_subscriber,
-            for_anonymous=options.allow_history_for_anonymous,
-        )
-
-    def pushes_join_leave(self, user: str, channel: str, asked: bool) -> bool:
-        """Whether a subscriber gets the channel's join and leave pushes.
-
-        ``asked``: its subscribe command wished for them. They tell who is
-        present, so a wish is granted to whom presence is granted.
-        """
-        rules = self.resolve(channel)
-        if rules is None or not rules.options.join_leave:
-            return False
-        if rules.options.force_push_join_leave:
-            return True
-        return asked and self._presence_answer(rules.options, user, subscribed=True) is None
-
-    def may_recover(self, channel: str) -> bool:
-        """Whether a subscriber may be given what it missed, or only be told that it did.
-
-        Only where the channel recovers at all is this a question.
-        """
-        rules = self.resolve(channel)
-        return rules is not None and not rules.positions_alone
+        return self._history_answer(rules.options, user, subscribed, channel, capabilities)
 
     def _split(self, channel: str) -> tuple[ChannelRules | None, str]:
         """A channel's rules, and its name without the namespace."""
@@ -287,14 +360,31 @@ class Permissions:
         return user != "" and (user in users.split(separator) if separator else user == users)
 
     def _presence_answer(
-        self, options: NamespaceOptions, user: str, subscribed: bool
+        self, options: NamespaceOptions, user: str, subscribed: bool, channel: str,
+        capabilities: Sequence[Capability],
     ) -> ErrorCode | None:
+        if allows(capabilities, "prs", channel):
+            return None
         return self._answer(
             user,
             subscribed,
             for_client=options.allow_presence_for_client,
             for_subscriber=options.allow_presence_for_subscriber,
             for_anonymous=options.allow_presence_for_anonymous,
+        )
+
+    def _history_answer(
+        self, options: NamespaceOptions, user: str, subscribed: bool, channel: str,
+        capabilities: Sequence[Capability],
+    ) -> ErrorCode | None:
+        if allows(capabilities, "hst", channel):
+            return None
+        return self._answer(
+            user,
+            subscribed,
+            for_client=options.allow_history_for_client,
+            for_subscriber=options.allow_history_for_subscriber,
+            for_anonymous=options.allow_history_for_anonymous,
         )
 
     def _answer(

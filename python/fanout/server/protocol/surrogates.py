@@ -11,8 +11,8 @@ their own bytes back.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from msgspec import Raw, Struct
 
@@ -55,20 +55,26 @@ def decode_with_surrogates(frame: bytes, decode: Callable[[bytes], list[S]]) -> 
         return originals.get(escape[0], escape[0])
 
     commands = decode(replaced)
-    for request in _requests(commands):
-        for name in request.__struct_fields__:
-            value = getattr(request, name)
-            if isinstance(value, Raw):
-                setattr(request, name, Raw(_ESCAPE.sub(original, bytes(value))))
-            elif isinstance(value, str) and not characters.isdisjoint(value):
-                raise ValueError(f"half a surrogate pair in {name}")
+    for command in commands:
+        _restore(command, original, characters)
     return commands
 
 
-def _requests(structs: Iterable[Struct]) -> Iterable[Struct]:
-    """The structs and those inside of them."""
-    for struct in structs:
-        yield struct
-        yield from _requests(
-            value for name in struct.__struct_fields__
-            if isinstance(value := getattr(struct, name), Struct))
+def _restore(
+    value: Any, original: Callable[[re.Match[bytes]], bytes], characters: frozenset[str]
+) -> None:
+    """Give the payloads inside of ``value`` their bytes back."""
+    if isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            inner = getattr(value, name)
+            if isinstance(inner, Raw):
+                setattr(value, name, Raw(_ESCAPE.sub(original, bytes(inner))))
+            else:
+                _restore(inner, original, characters)
+    elif isinstance(value, dict):
+        _restore([*value.keys(), *value.values()], original, characters)
+    elif isinstance(value, list):
+        for inner in value:
+            _restore(inner, original, characters)
+    elif isinstance(value, str) and not characters.isdisjoint(value):
+        raise ValueError("half a surrogate pair in what is no payload")
