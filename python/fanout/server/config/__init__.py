@@ -25,7 +25,13 @@ from fanout.server.config.engine import (
 )
 from fanout.server.config.environment import is_variable
 from fanout.server.config.errors import ConfigError, UnknownKey
-from fanout.server.config.load import DEMO_NAMESPACE, demo_config, load, with_demo
+from fanout.server.config.load import (
+    DEMO_NAMESPACE,
+    demo_config,
+    load,
+    problems,
+    with_demo,
+)
 from fanout.server.config.model import Config
 from fanout.server.config.operation import (
     LOG_FORMATS,
@@ -131,6 +137,7 @@ __all__ = [
     "is_variable",
     "load",
     "masked",
+    "problems",
     "server_context",
     "serves_api",
     "with_addresses",

@@ -43,7 +43,9 @@ class NamespaceOptions:
     """
 
     presence: bool = key(False, boolean)
+    """Who is subscribed is kept, with what tokens say of them."""
     join_leave: bool = key(False, boolean)
+    """Subscribers are told who subscribes and who leaves."""
     force_push_join_leave: bool = key(False, boolean)
     """Subscribers get join and leave pushes without having asked."""
     history_size: int = key(0, integer(0, zero="no history"))
@@ -89,16 +91,27 @@ class NamespaceOptions:
     sub_refresh_proxy_name: str = key("default", text)
     """One of `proxies`; `default`: `channel.proxy.sub_refresh`."""
     allow_subscribe_for_client: bool = key(False, boolean)
+    """A connection with a user id may subscribe."""
     allow_subscribe_for_anonymous: bool = key(False, boolean)
+    """A connection without a user id may subscribe."""
     allow_publish_for_client: bool = key(False, boolean)
+    """A connection may publish."""
     allow_publish_for_subscriber: bool = key(False, boolean)
+    """A subscriber may publish."""
     allow_publish_for_anonymous: bool = key(False, boolean)
+    """What the two above allow, also without a user id."""
     allow_presence_for_client: bool = key(False, boolean)
+    """A connection may read presence."""
     allow_presence_for_subscriber: bool = key(False, boolean)
+    """A subscriber may read presence."""
     allow_presence_for_anonymous: bool = key(False, boolean)
+    """What the two above allow, also without a user id."""
     allow_history_for_client: bool = key(False, boolean)
+    """A connection may read history."""
     allow_history_for_subscriber: bool = key(False, boolean)
+    """A subscriber may read history."""
     allow_history_for_anonymous: bool = key(False, boolean)
+    """What the two above allow, also without a user id."""
     allow_user_limited_channels: bool = key(False, boolean)
     """`dialog#42,43` is for the users 42 and 43 alone, whatever the flags say."""
     channel_regex: str = key("", regex)
@@ -136,4 +149,6 @@ class ChannelConfig:
     """`""`: anything but empty; `json`, `json_object`; `binary`: anything."""
     proxy: ChannelProxies = section(ChannelProxies)
     without_namespace: NamespaceOptions = section(NamespaceOptions, NAMESPACE)
+    """The options of channels without a namespace."""
     namespaces: tuple[Namespace, ...] = tables(Namespace, NAMESPACE)
+    """The namespaces, each with the options of the channels `name:...`."""

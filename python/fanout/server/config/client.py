@@ -76,7 +76,9 @@ class ClientConfig:
     """The request header in which a proxy in front tells who connects, if it is
     there. Clients must not be able to set it past that proxy."""
     token: TokenConfig = section(TokenConfig)
+    """What makes a token (JWT) valid; without any key none is."""
     subscription_token: SubscriptionTokenConfig = section(SubscriptionTokenConfig)
+    """Keys of their own for subscription tokens."""
     proxy: ClientProxies = section(ClientProxies)
     allowed_origins: tuple[str, ...] = key((), list_of(text, compile_origin))
     """Patterns (`*`, `?`, `[...]`) of the browser origins that may connect.

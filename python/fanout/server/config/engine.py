@@ -43,7 +43,7 @@ def _replicas(value: object) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """``engine.redis``."""
+    """Redis or Valkey."""
 
     address: tuple[str, ...] = secret(("redis://127.0.0.1:6379",), redis_addresses)
     """URLs, or ``host:port``; several are shards."""
@@ -56,6 +56,7 @@ class RedisConfig:
     sentinel_user: str = secret("", text)
     """For sentinels; they know nothing of ``user``."""
     sentinel_password: str = secret("", text)
+    """For sentinels."""
     user: str = secret("", text)
     """For addresses that name none."""
     password: str = secret("", text)
@@ -81,7 +82,7 @@ class RedisConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsConfig:
-    """``engine.nats``."""
+    """NATS, with or without JetStream."""
 
     url: tuple[str, ...] = secret(("nats://localhost:4222",), nats_urls)
     """URLs of one or more servers of one system; ``?jetstream=true`` behind one
@@ -107,7 +108,7 @@ class NatsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """``engine``."""
+    """Where messages travel."""
 
     type: str = key("memory", one_of(*ENGINES))
     """``nats`` is not a type of Centrifugo's."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fanout.server.config.advice import advice
+from fanout.server.config.advice import advice, closed
 from fanout.server.config.channel import Namespace
 from fanout.server.config.checks import check
 from fanout.server.config.client import ClientConfig
@@ -18,7 +18,7 @@ from fanout.server.config.model import Config
 from fanout.server.config.parsing import parse_file
 from fanout.server.config.reader import read
 
-__all__ = ["DEMO_NAMESPACE", "demo_config", "load", "with_demo"]
+__all__ = ["DEMO_NAMESPACE", "demo_config", "load", "problems", "with_demo"]
 
 
 def load(
@@ -59,6 +59,28 @@ def load(
     config = with_demo(config) if demo else config
     check(config)
     return config, warnings + advice(config)
+
+
+def problems(
+    path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None
+) -> tuple[list[ConfigError], list[str]]:
+    """Everything that is wrong with a file, and warnings, as :func:`load` has them.
+
+    Every bad value is named; of the rules between keys only the first that is
+    broken, and only when all values are good.
+    """
+    errors: list[ConfigError] = []
+    warnings: list[str] = []
+    try:
+        data, warnings = merge(parse_file(Path(path)), environ or {})
+        config, more = read(data, errors)
+        warnings += more
+        if not errors:
+            check(config)
+            warnings += [*advice(config), *filter(None, [closed(config)])]
+    except ConfigError as error:
+        errors.append(error)
+    return errors, warnings
 
 
 def _refuse_unknown(warnings: list[str]) -> None:

@@ -56,6 +56,7 @@ class Config:
     channel: ChannelConfig = section(ChannelConfig)
     rpc: RpcConfig = section(RpcConfig)
     proxies: tuple[NamedProxy, ...] = tables(NamedProxy, PROXY)
+    """Proxies that namespaces name."""
     http_api: HttpApiConfig = section(HttpApiConfig)
     websocket: WebSocketConfig = section(WebSocketConfig)
     sse: SseConfig = section(SseConfig)

@@ -50,9 +50,12 @@ class HttpServerConfig:
     """A second port, on which the server API, the admin page, metrics, health and
     the API's description are served, and not on the first; `""`: all on one."""
     tls: TLSConfig = section(TLSConfig)
+    """TLS on `port`, and on `internal_port` too unless `tls_external` or
+    `internal_tls` say otherwise."""
     tls_external: bool = key(False, boolean)
     """`tls` is for the first port alone."""
     internal_tls: TLSConfig = section(TLSConfig)
+    """TLS on `internal_port`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

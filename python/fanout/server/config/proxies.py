@@ -65,7 +65,9 @@ class StatusTransform:
     status_code: int = key(0, integer(0, 599))
     """The status that the backend answered with."""
     to_error: ErrorTransform = section(ErrorTransform)
+    """The error reply."""
     to_disconnect: DisconnectTransform = section(DisconnectTransform)
+    """Or the disconnect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ class ProxyHttpConfig:
     """The HTTP side of a proxy."""
 
     tls: TLSConfig = section(TLSConfig)
+    """TLS to the backend; without it `https://` is checked as browsers do."""
     static_headers: Mapping[str, str] = mapping(header_values)
     """Headers of every request; those that come from the client's request win.
     A value may hold `${CENTRIFUGO_VAR_NAME}` or `${FANOUT_VAR_NAME}`, an

@@ -22,13 +22,16 @@ _GROUPS = {path.rpartition(".")[0] for path in (*IGNORED, *REFUSED)} - IGNORED.k
 _NO_TABLE = "must be a table of keys (in JSON: an object)"
 
 
-def read(data: object) -> tuple[Config, list[str]]:
+def read(
+    data: object, errors: list[ConfigError] | None = None
+) -> tuple[Config, list[str]]:
     """The configuration that ``data`` spells, and warnings: one line each.
 
-    Raises :exc:`ConfigError` for a value that breaks its own rule. Rules
+    Raises :exc:`ConfigError` for a value that breaks its own rule; or, where
+    ``errors`` is given, appends every one and takes the key's default. Rules
     between keys are :func:`fanout.server.config.check`'s.
     """
-    reader = _Reader()
+    reader = _Reader(errors)
     return reader.table(Config, data, shown="", path=""), reader.warnings
 
 
@@ -39,8 +42,9 @@ class _Reader:
     every namespace written ``channel.*``, as the lists of keys have it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, errors: list[ConfigError] | None) -> None:
         self.warnings: list[str] = []
+        self._errors = errors
 
     def table(self, cls: type[T], data: object, shown: str, path: str) -> T:
         if not isinstance(data, dict):
@@ -48,19 +52,36 @@ class _Reader:
         supported = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
         values: dict[str, Any] = {}
         for key, value in data.items():
-            key_shown, key_path = _join(shown, key), _join(path, key)
-            plain = key.removesuffix("_file")
-            if value is None and (key in supported or plain in supported):
-                continue  # as if it were not there: YAML's "key:" with nothing behind it
-            if key in supported:
-                values[key] = self._supported(supported[key], value, key_shown, key_path)
-            elif plain in supported and supported[plain].metadata.get("from_file"):
-                if data.get(plain) is not None:
-                    raise ConfigError(key_shown, f"must not stand beside {plain}")
-                values[plain] = self._from_file(supported[plain], value, key_shown)
-            else:
-                self._other(key, value, key_shown, key_path)
+            try:
+                self._key(supported, data, key, value, values, shown, path)
+            except ConfigError as error:
+                if self._errors is None:
+                    raise
+                self._errors.append(error)
         return cls(**values)
+
+    def _key(
+        self,
+        supported: dict[str, Field[Any]],
+        data: dict[str, Any],
+        key: str,
+        value: object,
+        values: dict[str, Any],
+        shown: str,
+        path: str,
+    ) -> None:
+        key_shown, key_path = _join(shown, key), _join(path, key)
+        plain = key.removesuffix("_file")
+        if value is None and (key in supported or plain in supported):
+            return  # as if it were not there: YAML's "key:" with nothing behind it
+        if key in supported:
+            values[key] = self._supported(supported[key], value, key_shown, key_path)
+        elif plain in supported and supported[plain].metadata.get("from_file"):
+            if data.get(plain) is not None:
+                raise ConfigError(key_shown, f"must not stand beside {plain}")
+            values[plain] = self._from_file(supported[plain], value, key_shown)
+        else:
+            self._other(key, value, key_shown, key_path)
 
     def _supported(self, entry: Field[Any], value: object, shown: str, path: str) -> object:
         how = entry.metadata

@@ -46,8 +46,11 @@ class RpcConfig:
     """A client's RPC commands."""
 
     proxy: ProxyConfig = section(ProxyConfig, PROXY)
+    """The proxy that namespaces call `default`."""
     without_namespace: RpcOptions = section(RpcOptions, _RPC)
+    """Methods without a namespace."""
     namespaces: tuple[RpcNamespace, ...] = tables(RpcNamespace, _RPC)
+    """The namespaces of methods."""
     namespace_boundary: str = key(":", name_mark)
     """What ends the namespace in a method's name; `""`: no method has one."""
     ping: RpcPingConfig = section(RpcPingConfig)

@@ -1,0 +1,65 @@
+"""``fanout config``: checking a configuration, and writing one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from fanout.server.config import UnknownKey, problems
+from fanout.server.config.render import FORMATS, defaults, first
+
+__all__ = ["config"]
+
+
+@click.group()
+def config() -> None:
+    """Check a configuration file, or write one."""
+
+
+@config.command("check")
+@click.argument("path", metavar="FILE")
+@click.option("--strict", is_flag=True, help="Unknown keys and variables are errors.")
+def check(path: str, strict: bool) -> int:
+    """Say what is wrong with a configuration: one line for each problem.
+
+    The file is read as `fanout serve` would read it here, with what the
+    environment says. The exit status is 1 when the server would not start
+    with it, else 0. No secret is shown.
+    """
+    errors, warnings = problems(path, environ=os.environ)
+    failed = bool(errors)
+    for error in errors:
+        click.echo(f"{path}: error: {error}")
+    for warning in warnings:
+        wrong = strict and isinstance(warning, UnknownKey)
+        failed = failed or wrong
+        text = warning.replace(", ignored", "") if wrong else warning
+        click.echo(f"{path}: {'error' if wrong else 'warning'}: {text}")
+    return int(failed)
+
+
+@config.command("defaults")
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="yaml", show_default=True)
+def show_defaults(kind: str) -> None:
+    """Print the default configuration: every key, and what it means."""
+    click.echo(defaults(kind), nl=False)
+
+
+@config.command("generate")
+@click.argument("path", metavar="FILE")
+def generate(path: str) -> None:
+    """Write a first configuration with random secrets to a new FILE.
+
+    Its name ends in .json, .toml, .yaml or .yml. Only its owner may read it.
+    """
+    kind = {".yml": "yaml"}.get(Path(path).suffix, Path(path).suffix[1:])
+    if kind not in FORMATS:
+        raise click.BadParameter("must end in .json, .toml, .yaml or .yml", param_hint="FILE")
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(first(kind))
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
