@@ -213,14 +213,14 @@ class Run:
         count = math.ceil(plan.rate * plan.duration)
         while ledger.sent < count and not self.stopped:
             self.elapsed = loop.time() - started
-            if self.elapsed >= plan.duration or not self._anybody():
-                break
             due = min(count, int(self.elapsed * plan.rate) + 1)
             while ledger.sent < due:
                 turn = next(turns, None)
                 if turn is None:
                     break
                 self._publish_one(*turn)
+            if self.elapsed >= plan.duration or not self._anybody():
+                break
             if not any(publisher.is_open for publisher in publishers):
                 break
             await asyncio.sleep(

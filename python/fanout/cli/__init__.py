@@ -14,6 +14,8 @@ import click
 
 from fanout import __version__
 from fanout.cli.bench import bench
+from fanout.cli.completion import completion
+from fanout.cli.config import config
 from fanout.cli.serve import serve
 from fanout.cli.token import token
 
@@ -42,6 +44,8 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(bench)
+cli.add_command(completion)
+cli.add_command(config)
 cli.add_command(serve)
 cli.add_command(token)
 
