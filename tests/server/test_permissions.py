@@ -508,7 +508,8 @@ def test_a_wildcard_stands_for_others_and_has_nothing_of_its_own(channel: str) -
     assert asked.may_publish("", channel, b"1", True) is BAD
     assert asked.may_presence("", channel, True) is UNAVAILABLE
     assert asked.may_history("", channel, True) is UNAVAILABLE
-    assert not asked.pushes_join_leave("", channel, True)
+    reply = asked.subscription("", SubscribeEvent(channel, join_leave=True), SubscribeReply())
+    assert reply.push_join_leave is False
 
 
 @pytest.mark.parametrize("channel", ["chat:a*", "chat:*", "chat:a.*b", "chat:>", "a>.b", "a.b"])

@@ -45,7 +45,8 @@ async def test_where_positions_alone_are_watched_the_history_is_not_given(
     async with serving(settings) as server:
         top = await server.node.publish("a", b"1")
         async with await server.client() as peer:
-            reply = await peer.call(subscribe={"channel": "a", "recover": True, "offset": 0})
+            reply = await peer.call(subscribe={
+                "channel": "a", "recover": True, "offset": 0, "positioned": True})
             told = reply["subscribe"]
             assert told["positioned"] and told["was_recovering"]
             assert told.get("recoverable", False) is recoverable

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fanout
-from fanout import ChannelOptions, ClientInfo, ConnectReply, SubscribeReply
+from fanout import ClientInfo, ConnectReply, SubscribeReply
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer
 from tests.server.running import InProcess, Settings, serving, with_options
@@ -521,11 +521,10 @@ async def test_the_application_unsubscribes(server: InProcess) -> None:
         assert "subscribe" in await peer.call(subscribe={"channel": "a"})
 
 
-async def test_a_recoverable_channel_tells_its_position(server: InProcess) -> None:
-    server.node._options = lambda channel: ChannelOptions(
-        recover=True, history_size=5, history_lifetime=60)
-    position = await server.node.publish("a", b"1")
-    async with await server.client() as peer:
+async def test_a_recoverable_channel_tells_its_position() -> None:
+    settings = with_options(OPEN, force_recovery=True, **HISTORY)
+    async with serving(settings) as server, await server.client() as peer:
+        position = await server.node.publish("a", b"1")
         assert await peer.call(subscribe={"channel": "a"}) == {"subscribe": {
             "recoverable": True, "positioned": True, "epoch": position.epoch, "offset": 1}}
 

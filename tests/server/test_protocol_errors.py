@@ -13,6 +13,7 @@ import pytest
 
 from fanout import ConnectEvent, ConnectReply, codes
 from fanout.codes import ClientError, Disconnect, DisconnectCode, ErrorCode
+from fanout.handlers import answer
 from tests.server.conftest import OPEN
 from tests.server.running import InProcess, Settings, serving, with_options
 
@@ -416,7 +417,8 @@ async def test_a_demo_visitor_without_a_name(data: bytes) -> None:
     async with serving(OPEN, demo=True) as server:
         handler = server.node.handlers.connect
         assert handler is not None
-        assert handler(ConnectEvent("id", data=data)) == ConnectReply()
+        reply = await answer(handler, ConnectEvent("id", data=data))
+        assert (reply.user, reply.info) == ("", b"")
 
 
 @pytest.mark.parametrize("name", ["Ada", "", "x" * 39, "x" * 500, "\u00e9\n\"<b>"])
