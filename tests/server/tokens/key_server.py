@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -52,7 +53,7 @@ class KeyServer:
 
 
 @contextlib.asynccontextmanager
-async def key_server() -> AsyncIterator[KeyServer]:
+async def key_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[KeyServer]:
     """One on a free port."""
     server = KeyServer()
     app = web.Application()
@@ -60,10 +61,10 @@ async def key_server() -> AsyncIterator[KeyServer]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         port = runner.addresses[0][1]
-        server.base = f"http://127.0.0.1:{port}"
+        server.base = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         yield server
     finally:
         await runner.cleanup()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -381,6 +383,18 @@ async def test_redirects_are_not_followed(server: KeyServer, tokens: Fetching) -
     with pytest.raises(KeysUnavailableError, match="302"):
         await tokens.verify_connection(good())
     assert server.requests == ["/keys"]
+
+
+async def test_a_certificate_of_nobody_known(clock: ManualClock) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with key_server(tls) as server:
+        server.keys = [jwk(ec_key(), "one")]
+        tokens = Fetching(server, clock)
+        with pytest.raises(KeysUnavailableError, match="certificate"):
+            await tokens.verify_connection(good())
+        assert server.requests == []
+        await tokens.close()
 
 
 async def test_closing_lets_nobody_wait(server: KeyServer, clock: ManualClock) -> None:
