@@ -281,6 +281,10 @@ class Client:
             client=self.id,
             info=self.client_info(event.channel),
             skip_history=reply.skip_history,
+            delta=reply.delta,
+            idempotency_key=reply.idempotency_key,
+            version=reply.version,
+            version_epoch=reply.version_epoch,
         )
 
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
