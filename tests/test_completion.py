@@ -34,6 +34,7 @@ def in_bash(environment: dict[str, str], *lines: str) -> list[set[str]]:
     """What bash offers for the last word of each line."""
     asked = "".join(
         f"COMP_WORDS=({' '.join(repr(word) for word in line.split(' '))})\n"
+        "COMPREPLY=()\n"
         f"COMP_CWORD={line.count(' ')}\n"
         '"$function" fanout\n'
         'echo "${COMPREPLY[@]}"\n'

@@ -97,9 +97,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--settle", type=_SECONDS, default=5, show_default=True,
     help="Seconds without a delivery after which what is missing counts as lost.")
 @click.option(
-    "--token", envvar="FANOUT_BENCH_TOKEN", default="",
+    "--token", envvar="BENCH_TOKEN", default="",
     help="The connection token of every client. Others on this machine can read command "
-    "lines: better set FANOUT_BENCH_TOKEN.")
+    "lines: better set BENCH_TOKEN.")
 @click.option(
     "--token-secret-file", "token_secret", type=_FILE, callback=_secret,
     help="File with the HMAC secret of connection tokens: each client gets its own.")
