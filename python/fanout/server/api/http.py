@@ -181,7 +181,7 @@ class ServerAPIEndpoint:
             raise web.HTTPBadRequest(text="the request has no command\n")
         replies = [await self._command(command) for command in commands]
         return web.Response(
-            body=b"\n".join(msgspec.json.encode(reply) for reply in replies),
+            body=b"\n".join(_one_line(reply) for reply in replies),
             content_type="application/json")
 
     async def _command(self, command: LegacyCommand) -> LegacyReply:
@@ -207,6 +207,11 @@ class ServerAPIEndpoint:
 
 def _raw(result: types.Result) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(result))
+
+
+def _one_line(reply: LegacyReply) -> bytes:
+    """A line break outside of strings, where data that goes through may have one, is space."""
+    return msgspec.json.encode(reply).replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def _json_response(content: object, status: int = 200) -> web.Response:

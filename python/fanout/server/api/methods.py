@@ -275,7 +275,7 @@ class ServerAPI:
             return types.RPCResult()
         if not isinstance(data, bytes) or not valid_json(data):
             raise RuntimeError(f"rpc method {request.method!r} must return JSON, not {data!r}")
-        return types.RPCResult(data=_raw(data))
+        return types.RPCResult(data=Raw(data))
 
     # ---- helpers -------------------------------------------------------
 
@@ -354,18 +354,13 @@ def _chosen(value: types.BoolValue | None, otherwise: bool) -> bool:
     return otherwise if value is None else bool(value.value)
 
 
-def _raw(data: bytes) -> Raw:
-    """JSON that is written into an answer; a line break in it is space, and ends no line."""
-    return Raw(data.replace(b"\n", b" ").replace(b"\r", b" "))
-
-
 def _client_info(info: fanout.ClientInfo) -> types.ClientInfo:
     parts: dict[str, Any] = {}
     for name, value in (("conn_info", info.default_info), ("chan_info", info.channel_info)):
         if not value:
             continue
         if valid_json(value):
-            parts[name] = _raw(value)
+            parts[name] = Raw(value)
         else:
             parts[f"b64{name}"] = base64.b64encode(value).decode()
     return types.ClientInfo(user=info.user, client=info.client, **parts)
@@ -374,7 +369,7 @@ def _client_info(info: fanout.ClientInfo) -> types.ClientInfo:
 def _publication(message: Message) -> types.Publication:
     is_json = valid_json(message.data)
     return types.Publication(
-        data=_raw(message.data) if is_json else Raw(b"null"),
+        data=Raw(message.data) if is_json else Raw(b"null"),
         info=None if message.info is None else _client_info(message.info),
         offset=message.offset,
         tags=message.tags,
