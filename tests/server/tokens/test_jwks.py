@@ -305,6 +305,13 @@ async def test_malformed(server: KeyServer, tokens: Fetching, text: bytes) -> No
         await tokens.verify_connection(good())
 
 
+async def test_rsa_keys_have_a_bound(server: KeyServer, tokens: Fetching) -> None:
+    modulus = encode(b"\xff" * 1025)
+    server.keys = [{"kty": "RSA", "kid": "one", "n": modulus, "e": "AQAB"}]
+    with pytest.raises(KeysUnavailableError, match="1024 to 8192 bits, not 8200"):
+        await tokens.verify_connection(good())
+
+
 async def test_a_bad_key_does_not_take_the_others_with_it(
     server: KeyServer, tokens: Fetching, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hmac
+from datetime import datetime
 from typing import Any
 
 import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 from fanout.server.config import ConfigError
 from fanout.server.tokens import ExpiredTokenError, InvalidTokenError, TokenVerifier
@@ -321,6 +325,21 @@ class TestConfiguredKeys:
         with pytest.raises(ConfigError, match=rf"^client\.token\.{option}: must be") as caught:
             verifier(**{option: value})
         assert value not in str(caught.value)
+
+    def test_a_private_key_is_told_apart(self) -> None:
+        with pytest.raises(ConfigError, match="keep the private one"):
+            verifier(rsa_public_key="-----BEGIN RSA PRIVATE KEY-----")
+
+    def test_a_certificate_holds_a_key(self) -> None:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tokens")])
+        certificate = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(name)
+            .public_key(ec_key().public_key()).serial_number(1)
+            .not_valid_before(datetime(2020, 1, 1)).not_valid_after(datetime(2021, 1, 1))
+            .sign(ec_key(), hashes.SHA256()))
+        text = certificate.public_bytes(Encoding.PEM).decode()
+        tokens = verifier(ecdsa_public_key=text)
+        assert tokens.connection(token({}, ec_key(), "ES256")) is not None
 
     def test_a_section_has_its_own_name(self) -> None:
         with pytest.raises(ConfigError, match=r"^client\.subscription_token\.rsa_public_key"):
