@@ -17,6 +17,7 @@ from fanout._expiry import Timer
 from fanout._outbox import Outbox
 from fanout.client_subscription import ClientSubscription, SubscribeResult, effective_options
 from fanout.codes import ClientError, Disconnect, DisconnectCode
+from fanout.deadline import Deadline
 from fanout.errors import BackpressureError, EngineUnavailableError
 from fanout.events import (
     Capability,
@@ -59,7 +60,6 @@ log = logging.getLogger("fanout")
 # The hub's numbers, see fanout._hub.Hub.subscribe.
 WANTS_JOIN_LEAVE, POSITIONED = 1, 2
 _SLOW = {SlowPolicy.DISCONNECT: 0, SlowPolicy.DROP_OLDEST: 1, SlowPolicy.KEEP_LATEST: 2}
-REFRESH_RETRY = 5.0     # seconds between two tries to refresh an expired connection
 
 
 class ClientTransport(Protocol):
@@ -116,7 +116,7 @@ class Client:
     """
 
     __slots__ = (
-        "__weakref__", "_client_refresh", "_expiry_timer", "_pending", "_presence_timer",
+        "__weakref__", "_client_refresh", "_deadline", "_pending", "_presence_timer",
         "_subscriptions", "_transport", "capabilities", "closed", "connected", "encoding",
         "expire_at", "id", "info", "meta", "node", "session", "state", "transport", "user",
     )
@@ -143,7 +143,7 @@ class Client:
         self._subscriptions: dict[str, ClientSubscription] | None = None
         self._pending: set[str] | None = None
         self._presence_timer: Timer | None = None
-        self._expiry_timer: Timer | None = None
+        self._deadline: Deadline | None = None
         self._client_refresh = True
 
     @property
@@ -200,11 +200,10 @@ class Client:
         self.meta = reply.meta
         self.capabilities = reply.capabilities
         self.state = reply.state
-        self.expire_at = reply.expire_at
         self._client_refresh = reply.client_refresh
         self.node.enter(self)
         self.connected = True
-        self._watch_expiry()
+        self._set_deadline(reply.expire_at)
         subs: dict[str, SubscribeResult] = {}
         if reply.subs:
             self._transport.outbox.hold()
@@ -425,15 +424,15 @@ class Client:
         if self.closed:
             return
         self.closed = True
-        for timer in (self._presence_timer, self._expiry_timer):
-            if timer is not None:
-                timer.cancel()
-        self._presence_timer = self._expiry_timer = None
+        if self._presence_timer is not None:
+            self._presence_timer.cancel()
+            self._presence_timer = None
+        if self._deadline is not None:
+            self._deadline.cancel()
         node = self.node
         departures = [self._departure(channel) for channel in self.channels]
         for subscription in (self._subscriptions or {}).values():
-            if subscription.timer is not None:
-                subscription.timer.cancel()
+            subscription.end()
         for channel in node.hub.remove(self._transport.outbox):
             node.interest.vacated(channel)
         if not self.connected:
@@ -600,7 +599,7 @@ class Client:
         if self._subscriptions is None:
             self._subscriptions = {}
         self._subscriptions[channel] = subscription
-        self._watch_subscription(channel, subscription)
+        self._set_subscription_deadline(channel, subscription)
 
     def _exit(self, channel: str) -> Departure | None:
         """Leave the hub; what it was there, or None when it was not."""
@@ -612,8 +611,8 @@ class Client:
             self.node.interest.vacated(channel)
         if self._subscriptions is not None:
             subscription = self._subscriptions.pop(channel, None)
-            if subscription is not None and subscription.timer is not None:
-                subscription.timer.cancel()
+            if subscription is not None:
+                subscription.end()
         return left
 
     def _departure(self, channel: str) -> Departure:
@@ -666,53 +665,35 @@ class Client:
         """Go on until the reply's time; False when that is over."""
         if reply.expired or 0 < reply.expire_at <= time.time():
             return False
-        self.expire_at = reply.expire_at
         if reply.info is not None:
             self.info = reply.info
         if reply.meta is not None:
             self.meta = reply.meta
-        self._watch_expiry()
+        self._set_deadline(reply.expire_at)
         return True
 
-    def _watch_expiry(self) -> None:
-        if not self.expire_at:
-            if self._expiry_timer is not None:
-                self._expiry_timer.cancel()
-            return
-        if self._expiry_timer is None:
-            self._expiry_timer = Timer(self.node.expiry, self._on_expiry_timer)
-        delay = self.expire_at - time.time()
-        if self._client_refresh:
-            delay += self.node.expired_close_delay
-        self._expiry_timer.start(max(0.0, delay))
+    def _set_deadline(self, at: float) -> None:
+        self.expire_at = at
+        if self._deadline is None:
+            if not at:
+                return
+            self._deadline = Deadline(
+                self.node, self.node.expired_close_delay,
+                None if self._client_refresh else self._ask_for_more,
+                functools.partial(self.disconnect, codes.DISCONNECT_EXPIRED))
+        self._deadline.set(at)
 
-    def _on_expiry_timer(self) -> None:
-        if self._client_refresh or self.node.handlers.refresh is None:
-            self.disconnect(codes.DISCONNECT_EXPIRED)
-        else:
-            self.node.background(self._refresh_by_node())
-
-    async def _refresh_by_node(self) -> None:
+    async def _ask_for_more(self) -> bool:
         handler = self.node.handlers.refresh
-        if handler is None or self.closed:
-            return
+        if handler is None:
+            return False
         try:
             reply = await answer_of_type(
                 RefreshReply, _EXPIRED, "refresh", handler, self, RefreshEvent())
         except Disconnect as disconnect:
             self.disconnect(disconnect)
-            return
-        except Exception as error:
-            # What may be a passing failure of the application ends nobody at once.
-            log.warning("the connection of %s was not refreshed: %r", self.id, error)
-            timer = self._expiry_timer
-            late = time.time() - self.expire_at
-            if timer is not None and late + REFRESH_RETRY < self.node.expired_close_delay:
-                timer.start(REFRESH_RETRY)
-                return
-            reply = _EXPIRED
-        if not self.closed and not self._prolong(reply):
-            self.disconnect(codes.DISCONNECT_EXPIRED)
+            return True
+        return self.closed or self._prolong(reply)
 
     def _prolong_subscription(self, channel: str, reply: SubRefreshReply) -> bool:
         if reply.expired or 0 < reply.expire_at <= time.time():
@@ -720,58 +701,39 @@ class Client:
         subscription = self._subscription(channel)
         if subscription is _PLAIN:
             subscription = ClientSubscription()
-        subscription.expire_at = reply.expire_at
         if reply.info is not None:
             subscription.info = reply.info
+        subscription.expire_at = reply.expire_at
         self._remember(channel, subscription)
         return True
 
-    def _watch_subscription(self, channel: str, subscription: ClientSubscription) -> None:
-        if not subscription.expire_at:
-            if subscription.timer is not None:
-                subscription.timer.cancel()
-            return
-        if subscription.timer is None:
-            subscription.timer = Timer(
-                self.node.expiry, functools.partial(self._on_subscription_timer, channel))
-        delay = subscription.expire_at - time.time()
-        if subscription.client_refresh:
-            delay += self.node.expired_sub_close_delay
-        subscription.timer.start(max(0.0, delay))
+    def _set_subscription_deadline(
+        self, channel: str, subscription: ClientSubscription
+    ) -> None:
+        if subscription.deadline is None:
+            if not subscription.expire_at:
+                return
+            subscription.deadline = Deadline(
+                self.node, self.node.expired_sub_close_delay,
+                None if subscription.client_refresh
+                else functools.partial(self._ask_for_more_of, channel, subscription),
+                functools.partial(self._expire_subscription, channel))
+        subscription.deadline.set(subscription.expire_at)
 
-    def _on_subscription_timer(self, channel: str) -> None:
-        if (
-            self._subscription(channel).client_refresh
-            or self.node.handlers.sub_refresh is None
-        ):
-            self._expire_subscription(channel)
-        else:
-            self.node.background(self._sub_refresh_by_node(channel))
-
-    async def _sub_refresh_by_node(self, channel: str) -> None:
+    async def _ask_for_more_of(self, channel: str, subscription: ClientSubscription) -> bool:
         handler = self.node.handlers.sub_refresh
-        subscription = self._subscription(channel)
-        if handler is None or self.closed or subscription is _PLAIN:
-            return
+        if handler is None:
+            return False
         try:
             reply = await answer_of_type(
                 SubRefreshReply, _SUB_EXPIRED, "sub_refresh", handler, self,
                 SubRefreshEvent(channel))
         except Disconnect as disconnect:
             self.disconnect(disconnect)
-            return
-        except Exception as error:
-            log.warning("%s's subscription to %r was not refreshed: %r", self.id, channel, error)
-            late = time.time() - subscription.expire_at
-            if late + REFRESH_RETRY < self.node.expired_sub_close_delay:
-                if subscription.timer is not None and self._subscription(channel) is subscription:
-                    subscription.timer.start(REFRESH_RETRY)
-                return
-            reply = _SUB_EXPIRED
-        if self._subscription(channel) is not subscription or self.closed:
-            return
-        if not self._prolong_subscription(channel, reply):
-            self._expire_subscription(channel)
+            return True
+        if self._subscription(channel) is not subscription:
+            return True     # it left meanwhile
+        return self._prolong_subscription(channel, reply)
 
     def _expire_subscription(self, channel: str) -> None:
         if self.is_server_side(channel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from fanout._expiry import Timer
+from fanout.deadline import Deadline
 from fanout.events import SubscribeReply
 from fanout.types import ChannelOptions, Message, SlowPolicy, StreamPosition
 
@@ -24,11 +24,16 @@ class ClientSubscription:
     server_side: bool = False
     expire_at: float = 0.0
     client_refresh: bool = True
-    timer: Timer | None = field(default=None, repr=False)
+    deadline: Deadline | None = field(default=None, repr=False)
 
     @property
     def is_plain(self) -> bool:
         return not (self.info or self.options or self.server_side or self.expire_at)
+
+    def end(self) -> None:
+        """It is left: nothing expires any more."""
+        if self.deadline is not None:
+            self.deadline.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ import asyncio
 import json
 import uuid
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from fanout import Client, ConnectEvent, Disconnect, Node, StreamPosition, SubscribeEvent
-from fanout._frame import JSONEncoder
+from fanout._frame import JSONEncoder, websocket_frame
 from fanout._outbox import Outbox
-from fanout.client import SubscribeResult
+from fanout.client import ConnectResult
+from fanout.client_subscription import SubscribeResult
 from fanout.codes import DisconnectCode
 
 __all__ = ["Connection"]
@@ -37,6 +39,8 @@ class Wire(asyncio.Transport):
         self.sent += data
 
 
+CONNECTED = b'{"connect":{}}'
+
 _encodings: weakref.WeakKeyDictionary[Node, int] = weakref.WeakKeyDictionary()
 
 
@@ -49,7 +53,9 @@ class Connection:
         self.ended: Disconnect | DisconnectCode | None = None
         self.messages: list[bytes] = []
         self.subscribed: list[tuple[str, SubscribeResult]] = []
+        self.subscribed: list[tuple[str, SubscribeResult]] = []
         self.unsubscribed: list[tuple[str, int, str]] = []
+        self.refreshed: list[float] = []
         self.refreshed: list[float] = []
         self.slow = False
         if node not in _encodings:
@@ -67,8 +73,14 @@ class Connection:
             await connection.subscribe(channel)
         return connection
 
-    async def connect(self, token: str = "") -> None:
-        await self.client.connect(ConnectEvent(self.client.id, token=token))
+    async def connect(
+        self, token: str = "", subs: Mapping[str, SubscribeEvent] | None = None
+    ) -> ConnectResult:
+        result = await self.client.connect(
+            ConnectEvent(self.client.id, token=token, subs=subs or {}))
+        self._outbox.let_go(websocket_frame(1, CONNECTED))
+        self.client.announce_connected()
+        return result
 
     async def subscribe(
         self, channel: str, *, join_leave: bool = False, since: StreamPosition | None = None
@@ -87,9 +99,9 @@ class Connection:
             size, at = data[1], 2
             if size == 126:
                 size, at = int.from_bytes(data[2:4]), 4
-            found.append(json.loads(data[at:at + size])["push"])
+            found.append(json.loads(data[at:at + size]))
             data = data[at + size:]
-        return found
+        return [each["push"] for each in found if "push" in each]
 
     # ClientTransport
 
@@ -109,6 +121,12 @@ class Connection:
     def push_refresh(self, expire_at: float) -> None:
         self.refreshed.append(expire_at)
 
+    def push_subscribe(self, channel: str, result: SubscribeResult) -> None:
+        self.subscribed.append((channel, result))
+
+    def push_refresh(self, expire_at: float) -> None:
+        self.refreshed.append(expire_at)
+
     def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
         self.unsubscribed.append((channel, code, reason))
 
@@ -118,7 +136,7 @@ class Connection:
         self.slow = True
 
     def on_insufficient(self, channel: str) -> None:
-        self.client.unsubscribe_by_server(channel, 2500, "insufficient state")
+        self.client.lost_in(channel)
 
     def on_unencodable(self, channel: str) -> None:
         raise AssertionError("the tests publish JSON")
