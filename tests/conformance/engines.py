@@ -22,14 +22,14 @@ import pytest
 from fanout import Engine, MemoryEngine, NatsEngine, RedisEngine
 from tests.brokers.cluster import Cluster
 from tests.brokers.nats import NatsServer
+from tests.brokers.publishing import PATIENCE
 from tests.brokers.valkey import ValkeyServer, redis_binary, valkey_binary
 from tests.conformance.reference_engine import Bus, ReferenceEngine
 from tests.model.clock import ManualClock
 from tests.nats.store import count_results, count_stored, remove_streams
 
-__all__ = ["FACTORIES", "Capability", "EngineFactory"]
+__all__ = ["FACTORIES", "PATIENCE", "Capability", "EngineFactory"]
 
-PATIENCE = 10.0     # real seconds after which something awaited counts as missing
 
 
 class Capability(enum.Flag):

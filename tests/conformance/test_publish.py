@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fanout import (
@@ -38,8 +40,10 @@ async def test_a_message_reaches_a_subscribed_channel(engine: Engine, events: Re
         Message("news", b"1", uid="my-uid", timestamp=1234.5),
         Message("news", b"1", client="c", info=INFO),
         Message("news", b"1", tags={"lang": "el", "\N{GREEK SMALL LETTER PI}": "\U0001f600"}),
+        Message("news", b"1", delta=True),
+        Message("news", b"1", uid="my-uid", client="c", info=INFO, tags={"a": "b"}, delta=True),
     ],
-    ids=["empty", "binary", "long", "uid-and-timestamp", "client", "tags"],
+    ids=["empty", "binary", "long", "uid-and-timestamp", "client", "tags", "delta", "all"],
 )
 async def test_a_message_arrives_whole(
     engine: Engine, events: Recorder, message: Message
@@ -246,6 +250,23 @@ async def test_a_stored_message_is_delivered_with_its_offset(
         assert position.epoch
     await events.wait(2)
     assert events.messages == [message.at(1), message.at(2)]
+
+
+@pytest.mark.requires(Capability.HISTORY)
+@pytest.mark.parametrize("guards", [{}, {"idempotency_key": "key", "version": 1}], ids=str)
+async def test_that_its_publisher_asked_for_deltas_is_kept(
+    engine: Engine, events: Recorder, guards: dict[str, Any]
+) -> None:
+    kept = ChannelOptions(history_size=10, history_lifetime=60)
+    await engine.subscribe("news")
+    await engine.publish_message("news", Message("news", b"1"), kept)
+    await engine.publish_message("news", Message("news", b"2", delta=True), kept, **guards)
+    await engine.publish_message("news", Message("news", b"3", delta=True))
+    await events.wait(3)
+    assert [message.delta for message in events.messages] == [False, True, True]
+    assert [message.delta for message in await engine.history("news")] == [True, False]
+    page = await engine.history_stream("news")
+    assert [message.delta for message in page.messages] == [False, True]
 
 
 @pytest.mark.requires(Capability.HISTORY)

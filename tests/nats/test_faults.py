@@ -23,28 +23,12 @@ from fanout import (
 from tests.brokers.nats import NatsServer
 from tests.brokers.ports import Port
 from tests.brokers.proxy import CuttingProxy
-from tests.conformance.engines import PATIENCE
+from tests.brokers.publishing import PATIENCE, message, outcomes, until
 from tests.nats.conftest import MakeEngine
 from tests.redis.recorder import Told
 
 WILD = ChannelOptions(wildcards=True)
 QUICK = {"timeout": 0.4}
-
-
-def message(number: object, channel: str = "ch") -> Message:
-    return Message(channel, str(number).encode())
-
-
-async def outcomes(results: list[Any]) -> list[Any]:
-    """What each awaitable gives or raises."""
-    return await asyncio.gather(*results, return_exceptions=True)
-
-
-async def until(condition: Any) -> None:
-    """Until something holds that tells nobody."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.005)
 
 
 # ---- a connection is cut -----------------------------------------------------

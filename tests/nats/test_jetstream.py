@@ -26,18 +26,14 @@ from fanout.nats.clock import ServerClock, parse_time
 from fanout.nats.streams import check_server
 from tests.brokers.nats import NatsServer
 from tests.brokers.proxy import CuttingProxy
-from tests.conformance.engines import PATIENCE
+from tests.brokers.publishing import PATIENCE, message, outcomes, until
 from tests.nats.conftest import MakeEngine
 from tests.nats.store import count_stored
-from tests.nats.test_faults import QUICK, outcomes, until
+from tests.nats.test_faults import QUICK
 from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=1000, history_lifetime=600)
 INFO = ClientInfo("u", "c", b"{}", b"\xff")
-
-
-def message(number: object, channel: str = "ch") -> Message:
-    return Message(channel, str(number).encode())
 
 
 async def kept_data(engine: NatsEngine, channel: str = "ch") -> list[bytes]:

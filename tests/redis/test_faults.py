@@ -15,7 +15,6 @@ from fanout import (
     ClosedError,
     EngineError,
     EngineUnavailableError,
-    Message,
     StreamPosition,
 )
 from fanout.redis.address import parse_address
@@ -23,29 +22,13 @@ from fanout.redis.commands import CommandLink
 from fanout.redis.dial import ServerDialer
 from fanout.redis.link import pack
 from tests.brokers.proxy import CuttingProxy
+from tests.brokers.publishing import PATIENCE, message, outcomes, until
 from tests.brokers.valkey import ValkeyServer
-from tests.conformance.engines import PATIENCE
 from tests.redis.conftest import MakeEngine, NewEngine
 from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=1_000_000, history_lifetime=600)
 QUICK = {"timeout": 0.4, "ping_interval": 0.1}
-
-
-def message(number: object, channel: str = "ch") -> Message:
-    return Message(channel, str(number).encode())
-
-
-async def outcomes(results: list[Any]) -> list[Any]:
-    """What each awaitable gives or raises."""
-    return await asyncio.gather(*results, return_exceptions=True)
-
-
-async def until(condition: Any) -> None:
-    """Until something holds that tells nobody."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.005)
 
 
 # ---- a connection is cut -----------------------------------------------------
