@@ -107,7 +107,7 @@ async def running_backend(tls: ssl.SSLContext | None = None) -> AsyncIterator[Ba
     backend = Backend()
     application = web.Application(client_max_size=1 << 24)
     application.router.add_route("*", "/{path:.*}", backend.handle)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.05)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()

@@ -25,7 +25,7 @@ from fanout.events import (
 )
 from fanout.server.proxy import Proxies
 from tests.server.proxy.backend import Backend
-from tests.server.proxy.conftest import EVENTS, Start, Visitor, all_proxies, ask
+from tests.server.proxy.conftest import DECISIONS, EVENTS, Start, Visitor, all_proxies, ask
 
 BYTES = b"\xff\x00 no JSON"
 B64 = base64.b64encode(BYTES).decode()
@@ -203,6 +203,9 @@ INVALID: list[tuple[str, bytes]] = [
       ("connect", "refresh", "subscribe", "sub_refresh")),
     *((event, b'{"result": {"expire_at": 1e999}}') for event in
       ("connect", "refresh", "subscribe", "sub_refresh")),
+    *((event, b'{"result": {"data": ' + b"[" * 200_000 + b"]" * 200_000 + b"}}")
+      for event in DECISIONS),
+    *((event, b'{"unknown": ' + b"[" * 200_000 + b"]" * 200_000 + b"}") for event in EVENTS),
     ("connect", b'{"result": {"user": 42}}'),
     ("connect", b'{"result": {"channels": "a"}}'),
     ("connect", b'{"result": {"subs": ["a"]}}'),

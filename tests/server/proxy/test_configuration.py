@@ -211,7 +211,7 @@ async def ask_status(backend: Backend, proxies: Proxies) -> str:
 
 
 async def test_the_url_is_used_as_it_stands(backend: Backend, start: Start) -> None:
-    path = "/a%20b/%2F?key=a%26b&c=d+e"
+    path = "/a%20b/%2f/%7e?key=a%26b&c=d+e"
     backend.on(path, {"result": {"data": 1}})
     settings = {"rpc": {
         "proxy": {"endpoint": backend.url(path)}, "without_namespace": {"proxy_enabled": True}}}

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
 
 from fanout.errors import ClosedError
-from fanout.events import RefreshEvent
+from fanout.events import RefreshEvent, RefreshReply, SubscribeReply
 from fanout.server.app import Server
 from fanout.server.config import ConfigError
 from tests.server.proxy.backend import Backend, running_script
@@ -147,6 +149,10 @@ async def test_rpc(backend: Backend, server: InProcess) -> None:
     await peer.close()
 
 
+def soon() -> float:
+    return time.time() + 0.1
+
+
 async def test_refresh(backend: Backend, server: InProcess) -> None:
     """The backend is asked when the connection expires; the client hears nothing of it."""
     backend.on("/connect", {"result": {"user": "42", "expire_at": LATER, "meta": {"n": 1}}})
@@ -155,34 +161,40 @@ async def test_refresh(backend: Backend, server: InProcess) -> None:
     peer = await server.peer()
     assert "expires" not in (await peer.call(connect={}))["connect"]
     client, = server.node.clients.values()
-    client._on_expiry_timer()       # as if it were later
+    client.refresh_by_server(RefreshReply(soon()))
     assert (await backend.called("/refresh")).json["meta"] == {"n": 1}
     await server.settled(lambda: client.expire_at == LATER + 1)
     await peer.call(rpc={})
     assert backend.only("/rpc").json["meta"] == {"n": 2}
     backend.on("/refresh", 503)
-    client._on_expiry_timer()
-    await server.settled(lambda: client.expire_at < LATER)
-    assert client.expire_at > time.time() + 30
+    client.refresh_by_server(RefreshReply(soon()))
+    await backend.called("/refresh", 2)
+    await server.settled(lambda: client.expire_at > time.time() + 30)
     backend.on("/refresh", {"result": {"expired": True}})
-    client._on_expiry_timer()
-    assert await peer.closed() == (3005, "connection expired")
+    client.refresh_by_server(RefreshReply(soon()))
+    with pytest.raises(ConnectionClosedError) as closed:
+        while True:
+            await peer.websocket.recv()
+    assert closed.value.rcvd == Close(3005, "connection expired")
 
 
 async def test_sub_refresh(backend: Backend, server: InProcess) -> None:
     backend.on("/subscribe", {"result": {"expire_at": LATER}})
-    backend.on("/sub_refresh", {"result": {"expire_at": LATER + 1, "info": {"seat": 8}}})
+    backend.on("/sub_refresh", {"result": {"expire_at": LATER, "info": {"seat": 8}}})
     peer = await server.client()
     assert "expires" not in (await peer.call(subscribe={"channel": "news"}))["subscribe"]
     client, = server.node.clients.values()
-    client._on_subscription_timer("news")
-    assert (await backend.called("/sub_refresh")).json["channel"] == "news"
-    await server.settled(lambda: client.client_info("news").channel_info == b'{"seat": 8}')
+    await client.subscribe_by_server(
+        "own", SubscribeReply(expire_at=soon(), client_refresh=False))
+    assert (await backend.called("/sub_refresh")).json["channel"] == "own"
+    await server.settled(lambda: client.client_info("own").channel_info == b'{"seat": 8}')
     backend.on("/sub_refresh", {"result": {"expired": True}})
-    client._on_subscription_timer("news")
-    assert (await peer.next())["push"] == {
-        "channel": "news", "unsubscribe": {"code": 2501, "reason": "subscription expired"}}
-    await peer.close()
+    await client.subscribe_by_server(
+        "other", SubscribeReply(expire_at=soon(), client_refresh=False))
+    with pytest.raises(ConnectionClosedError) as closed:
+        while True:
+            await peer.websocket.recv()
+    assert closed.value.rcvd == Close(3006, "subscription expired")
 
 
 async def test_headers_are_still_there_for_later_questions(backend: Backend) -> None:
