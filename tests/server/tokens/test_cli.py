@@ -249,7 +249,7 @@ class _Keys(BaseHTTPRequestHandler):
 def endpoint() -> Iterator[str]:
     """A server in a thread: the command has a loop of its own."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Keys) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
