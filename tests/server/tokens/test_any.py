@@ -7,7 +7,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fanout.server.tokens import TokenError, TokenVerifier
@@ -40,6 +40,9 @@ MEMBERS = ("sub", "uid", "exp", "nbf", "iat", "jti", "aud", "iss", "info", "b64i
            "b64data", "channel", "channels", "subs", "meta", "expire_at", "caps", "override",
            "client", "alg", "kid", "crit", "allow", "match", "value", "presence", "a", "")
 
+# A slow machine is nobody's mistake.
+any_time = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3)
@@ -59,6 +62,7 @@ def look(tokens: TokenVerifier, text: str) -> None:
             assert claims is not None
 
 
+@any_time
 @given(st.text(alphabet=string.printable + "é\ud800\x00", max_size=300))
 @example("." * 65_536)
 @example("e30." * 20_000)
@@ -67,6 +71,7 @@ def test_any_text(text: str) -> None:
     look(ANYBODYS, text)
 
 
+@any_time
 @given(st.binary(max_size=60), st.binary(max_size=200), st.binary(max_size=70))
 def test_any_bytes_in_the_parts(header: bytes, payload: bytes, signature: bytes) -> None:
     text = ".".join((encode(header), encode(payload), encode(signature)))
@@ -74,12 +79,13 @@ def test_any_bytes_in_the_parts(header: bytes, payload: bytes, signature: bytes)
     look(ANYBODYS, text)
 
 
+@any_time
 @given(st.binary(max_size=200))
 def test_any_bytes_that_are_signed(payload: bytes) -> None:
     look(KEYS, signed(payload))
 
 
-@settings(max_examples=300)
+@any_time
 @given(objects, st.sampled_from([None, "HS256"]) | json_values)
 def test_any_json(claims: dict[str, Any], algorithm: Any) -> None:
     header = {"alg": "HS256" if algorithm is None else algorithm}
@@ -88,6 +94,7 @@ def test_any_json(claims: dict[str, Any], algorithm: Any) -> None:
     look(ANYBODYS, signed(json.dumps(claims), json.dumps({**claims, **header})))
 
 
+@any_time
 @given(st.sampled_from(GOOD), st.data())
 def test_a_changed_token_is_refused(good: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(good) - 1))
@@ -109,6 +116,7 @@ def test_a_changed_token_is_refused(good: str, data: st.DataObject) -> None:
 utf8 = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+@any_time
 @given(user=utf8, info=json_values, meta=objects, left=st.integers(1, 10**9),
        channels=st.lists(utf8.filter(bool), max_size=4))
 def test_what_is_put_in_comes_out(
@@ -130,11 +138,13 @@ def test_what_is_put_in_comes_out(
     assert found.meta == texts["meta"].encode()
 
 
+@any_time
 @given(st.binary(max_size=100))
 def test_base64url_round_trip(data: bytes) -> None:
     assert base64url(encode(data).encode(), "part") == data
 
 
+@any_time
 @given(st.binary(max_size=8))
 def test_base64url_has_one_spelling(part: bytes) -> None:
     try:
