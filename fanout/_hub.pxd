@@ -1,16 +1,20 @@
 """Channel -> subscribers, and the flush at the end of a loop's tick."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fanout._buffer cimport Buffer
+from fanout._extras cimport FORMS, Extras
 from fanout._memory cimport check, own
+from fanout._filter cimport TagsFilter
 from fanout._membership cimport Memberships
+from fanout._message cimport Message
 from fanout._table cimport Record, Table
 
 
 cdef enum:
-    MAX_ENCODINGS = 16
+    MAX_ENCODINGS = 32
+    SLOTS = FORMS * MAX_ENCODINGS
 
 cdef enum Kind:
     KIND_OUTBOX = 0
@@ -31,6 +35,7 @@ cdef struct Entry:                      # one subscriber of a channel
     uint8_t kind
     uint8_t encoding
     uint8_t flags
+    uint8_t form                        # see Extras
 
 cdef struct Channel:
     Record record
@@ -39,24 +44,32 @@ cdef struct Channel:
     uint32_t capacity
     uint64_t serial                     # never used again for another channel
     uint8_t slow                        # what a full outbox does
-    uint16_t encodings                  # bit mask of those ever used while it lives
+    uint32_t encodings                  # bit mask of those ever used while it lives
+    Extras* extras                      # owned; NULL: nobody wants deltas or filters
 
 cdef struct Delivery:                   # one message on its way to a channel
     PyObject* message                   # for queues; NULL: only for outboxes
-    Buffer* buffers[MAX_ENCODINGS]      # owned, or NULL
     uint64_t serial
     uint8_t slow
     uint8_t flags                       # only to entries that have these
+    uint8_t forms                       # bits of an entry's form that count; 0: all get it plain
+    int slots                           # how many of the buffers are in use
+    Buffer* buffers[SLOTS]              # owned, or NULL; by form and encoding, see slot_of
 
 cdef struct Run:                        # of publishes into one channel, see Buffer
     uint64_t serial                     # of the channel; 0: sealed
     Py_ssize_t reached                  # by each publish
-    Buffer* buffers[MAX_ENCODINGS]      # owned, or NULL
+    int slots
+    Buffer* buffers[SLOTS]              # owned, or NULL
 
 cdef struct Backlog:                    # subscribers with something to settle
     PyObject** items                    # owned
     Py_ssize_t count
     Py_ssize_t capacity
+
+
+cdef inline int slot_of(int form, int encoding) noexcept:
+    return form * MAX_ENCODINGS + encoding
 
 
 # What the kinds of subscriber register. `receive` runs no Python and returns
@@ -113,11 +126,25 @@ cdef class Hub:
     cdef int schedule(self) except -1
     cdef int settle(self, Kind kind) except -1
     cdef bint leave(self, Subscriber subscriber, uint32_t item) noexcept
+    cdef Py_ssize_t broadcast_deltas(self, str channel, Message message, Channel* record) except -1
+    cdef void walk_with_extras(
+        self, Channel* channel, Delivery* delivery, Py_ssize_t* reached) noexcept
+    cdef list frames_with_deltas(
+        self, str channel, Message message, uint32_t plain, uint32_t full, uint32_t patch,
+        bytes base, list unsaid)
     cdef int make_buffers(self, Delivery* delivery, list frames) except -1
     cdef Py_ssize_t continue_run(self, list frames) except -1
     cdef void drop_run(self) noexcept
     cdef void open_run(self, Delivery* delivery, Py_ssize_t reached) noexcept
-    cdef int tell_unencodable(self, str channel, list encodings) except -1
+    cdef int tell_unencodable(self, str channel, Message message, list encodings) except -1
+    cdef bint wanted(self, Subscriber subscriber, str channel, Message message) except -1
+    cdef bint enter(
+        self, Subscriber subscriber, str channel, int flags, int slow, bint delta, Message base,
+        TagsFilter filter,
+    ) except -1
+    cdef void dress(
+        self, Channel* channel, uint32_t place, bint delta, Message base, TagsFilter filter
+    ) noexcept
     cdef void shrink(self, Channel* channel) noexcept
     cdef int abandon(self, Subscriber subscriber) except -1
     cdef int empty_trash(self) except -1

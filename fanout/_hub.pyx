@@ -8,10 +8,19 @@ system calls at the end of the tick) runs outside of it.
 
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
 from fanout._buffer cimport (
     Buffer, buffer_extend, buffer_from, buffer_give_back, buffer_reserve, buffer_take,
+)
+from fanout._extras cimport (
+    FORM_FULL, FORM_PATCH, FORM_PLAIN, extras_filter, extras_form, extras_free, extras_move,
+    extras_new, extras_reserve, extras_set_base, extras_set_filter, extras_shrink, extras_wanted,
+    extras_without_deltas, next_question,
+)
+from fanout._filter cimport (
+    TagsFilter, filter_answer, filter_leave, filter_matches, filter_use,
 )
 from fanout._membership cimport (
     NOT_A_MEMBER, memberships_add, memberships_find, memberships_free, memberships_init,
@@ -20,7 +29,7 @@ from fanout._membership cimport (
 from fanout._memory cimport (
     allocate, check, disown, own, release, resize, try_allocate, try_resize,
 )
-from fanout._message cimport Message
+from fanout._message cimport Message, message_delta
 from fanout._table cimport (
     Cursor, Record, table_find, table_free, table_init, table_insert, table_next, table_remove,
     table_reserve,
@@ -48,6 +57,63 @@ cdef settle_function settlers[KINDS]
 cdef void register_kind(Kind kind, receive_function receive, settle_function settle) noexcept:
     receivers[<int>kind] = receive
     settlers[<int>kind] = settle
+
+
+cdef void free_channel(Channel* channel) noexcept:
+    """A channel that nobody is in, and that is in no table."""
+    if channel.extras != NULL:
+        extras_free(channel.extras)
+    release(channel.entries)
+    release(channel)
+
+
+cdef bint room_for_extras(Channel* channel, bint filtered) noexcept:
+    """Make room for what the next subscriber wants; False when there is no memory."""
+    if channel.extras == NULL:
+        channel.extras = extras_new()
+    return channel.extras != NULL and (
+        not filtered
+        or channel.extras.filters != NULL
+        or extras_reserve(channel.extras, channel.count, channel.capacity))
+
+
+cdef bint room_for_entry(Channel* channel) noexcept:
+    """Make room for one more subscriber; False when there is no memory."""
+    cdef uint32_t capacity
+    cdef Entry* entries
+    if channel.count < channel.capacity:
+        return True
+    capacity = channel.capacity + (channel.capacity >> 1) + 1
+    if (
+        channel.extras != NULL
+        and channel.extras.filters != NULL
+        and not extras_reserve(channel.extras, channel.count, capacity)
+    ):
+        return False
+    entries = <Entry*>try_resize(channel.entries, capacity * sizeof(Entry))
+    if entries == NULL:
+        return False
+    channel.entries = entries
+    channel.capacity = capacity
+    return True
+
+
+cdef void drop_unwanted_extras(Channel* channel) noexcept:
+    if channel.extras != NULL and not extras_wanted(channel.extras):
+        extras_free(channel.extras)
+        channel.extras = NULL
+
+
+cdef void address(Delivery* delivery, const Channel* channel, Message message) noexcept:
+    """Begin a delivery into a channel, of a message or, with None, of something else."""
+    delivery.message = NULL if message is None else <PyObject*>message
+    delivery.serial = channel.serial
+    delivery.slow = channel.slow
+    delivery.flags = 0
+    delivery.forms = 0
+    delivery.slots = 0
+    if channel.extras != NULL and message is not None:
+        delivery.forms = FORM_FULL | FORM_PATCH
 
 
 cdef bytes checked_frame(frame):
@@ -129,43 +195,21 @@ cdef class Hub:
         return len(self.encoders) - 1
 
     def subscribe(self, Subscriber subscriber not None, str channel not None, int flags=0,
-                  int slow=0):
+                  int slow=0, *, bint delta=False, Message base=None, TagsFilter tags_filter=None):
         self.check_subscriber(subscriber)
         if not 0 <= slow <= <int>SLOW_KEEP_LATEST:
             raise ValueError(f"slow must be 0, 1 or 2, not {slow!r}")
-        cdef Channel* record = <Channel*>table_find(&self.table, channel)
-        cdef uint32_t item, capacity
-        cdef Entry* entry
-        cdef bint first = record == NULL
-        if not first:
-            item = memberships_find(&subscriber.memberships, record)
-            if item != NOT_A_MEMBER:
-                record.entries[subscriber.memberships.items[item].place].flags = <uint8_t>flags
-                return False
-        memberships_reserve(&subscriber.memberships)
-        if first:
-            table_reserve(&self.table)
-            record = new_channel(self.next_serial)
-            self.next_serial += 1
-            table_insert(&self.table, &record.record, channel)
-        elif record.count == record.capacity:
-            capacity = record.capacity + (record.capacity >> 1) + 1
-            record.entries = <Entry*>resize(record.entries, capacity * sizeof(Entry))
-            record.capacity = capacity
-        # Nothing fails from here on.
-        seal_run(self)
-        entry = &record.entries[record.count]
-        entry.subscriber_borrowed = <PyObject*>subscriber
-        entry.membership = memberships_add(&subscriber.memberships, record, record.count)
-        entry.kind = subscriber.kind
-        entry.encoding = subscriber.encoding
-        entry.flags = <uint8_t>flags
-        record.count += 1
-        record.slow = <uint8_t>slow
-        if subscriber.kind == KIND_OUTBOX:
-            record.encodings |= <uint16_t>(1 << subscriber.encoding)
-        self.subscriptions_count += 1
-        return bool(first)
+        if subscriber.kind != KIND_OUTBOX or slow != SLOW_DISCONNECT:
+            # A queue takes whole messages; and a message that is dropped
+            # would be missing from what the next delta starts from.
+            delta = False
+        cdef TagsFilter filter = None if tags_filter is None else filter_use(tags_filter)
+        try:
+            return bool(self.enter(subscriber, channel, flags, slow, delta, base, filter))
+        except:
+            if filter is not None:
+                filter_leave(<PyObject*>filter)
+            raise
 
     def unsubscribe(self, Subscriber subscriber not None, str channel not None):
         self.check_subscriber(subscriber)
@@ -211,7 +255,7 @@ cdef class Hub:
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         return record.count if record != NULL else 0
 
-    def subscribers(self, str channel not None):
+    def subscribers(self, str channel not None, int flags=0):
         self.check_thread()
         cdef list found = []        # before the look-up: it may start the collector
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
@@ -220,7 +264,10 @@ cdef class Hub:
             return found
         for at in range(record.count):
             # One whose last reference is gone is still here until it has left.
-            if Py_REFCNT(record.entries[at].subscriber_borrowed) > 0:
+            if (
+                record.entries[at].flags & flags == flags
+                and Py_REFCNT(record.entries[at].subscriber_borrowed) > 0
+            ):
                 found.append(<object>record.entries[at].subscriber_borrowed)
         return found
 
@@ -241,7 +288,7 @@ cdef class Hub:
         cdef Delivery delivery
         cdef Channel* record
         cdef Py_ssize_t reached
-        cdef uint16_t encodings
+        cdef uint32_t encodings
         cdef list frames = None
         cdef list unsaid = None         # encodings in which it cannot be said
         cdef int encoding
@@ -252,8 +299,8 @@ cdef class Hub:
         record = <Channel*>table_find(&self.table, channel)
         if record == NULL:
             return 0
-        memset(&delivery, 0, sizeof(Delivery))
-        delivery.message = <PyObject*>message
+        if record.extras != NULL and record.extras.deltas > 0:
+            return self.broadcast_deltas(channel, message, record)
         encodings = record.encodings
         if encodings:
             frames = [None] * len(self.encoders)
@@ -269,11 +316,10 @@ cdef class Hub:
                 return 0
             if record.serial == self.run.serial and unsaid is None:
                 return self.continue_run(frames)
-        delivery.serial = record.serial
-        delivery.slow = record.slow
+        address(&delivery, record, message)
         reached = self.deliver(record, &delivery, frames)
         if unsaid is not None:
-            self.tell_unencodable(channel, unsaid)
+            self.tell_unencodable(channel, message, unsaid)
         return reached
 
     def broadcast_join(self, str channel not None, info):
@@ -317,21 +363,24 @@ cdef class Hub:
         self.check_thread()
         cdef Delivery delivery
         cdef int encoding
-        cdef uint16_t encodings
+        cdef uint32_t encodings
         cdef list frames = [None] * len(self.encoders)
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
-        if record == NULL or not record.encodings:
+        if record == NULL:
             return 0
         encodings = record.encodings
+        if record.extras != NULL:
+            encodings |= record.extras.full | record.extras.patch
+        if not encodings:
+            return 0
         for encoding in range(len(self.encoders)):
             if encodings >> encoding & 1:
                 frames[encoding] = getattr(self.encoders[encoding], method)(channel, info)
         record = <Channel*>table_find(&self.table, channel)
         if record == NULL:
             return 0
-        memset(&delivery, 0, sizeof(Delivery))
+        address(&delivery, record, None)
         delivery.flags = WANTS_JOIN_LEAVE
-        delivery.serial = record.serial
         # A join does not replace the latest message, but it disconnects nobody
         # from a channel that would rather lose something.
         delivery.slow = SLOW_DISCONNECT if record.slow == SLOW_DISCONNECT else SLOW_DROP_OLDEST
@@ -341,7 +390,7 @@ cdef class Hub:
         """Walk the channel's subscribers. Nothing in the walk runs Python."""
         cdef Py_ssize_t reached = 0
         cdef uint32_t at
-        cdef int encoding
+        cdef int slot
         cdef const Entry* entry
         seal_run(self)
         self.reserve(KIND_OUTBOX, channel.count)
@@ -350,25 +399,32 @@ cdef class Hub:
             self.trash = <PyObject**>resize(
                 self.trash, (self.trash_count + channel.count) * sizeof(PyObject*))
             self.trash_capacity = self.trash_count + channel.count
+        delivery.slots = len(self.encoders)
+        if channel.extras != NULL or (frames is not None and len(frames) > delivery.slots):
+            delivery.slots = SLOTS
+        memset(delivery.buffers, 0, delivery.slots * sizeof(Buffer*))
         try:
             if frames is not None:
                 self.make_buffers(delivery, frames)
             self.run_may_open = frames is not None
-            for at in range(channel.count):
-                entry = &channel.entries[at]
-                # One whose last reference is gone, and whose weak references
-                # are told so now, is still here; a backlog must not own it.
-                if (
-                    entry.flags & delivery.flags == delivery.flags
-                    and Py_REFCNT(entry.subscriber_borrowed) > 0
-                ):
-                    reached += receivers[entry.kind](self, entry, delivery)
+            if delivery.forms != 0:
+                self.walk_with_extras(channel, delivery, &reached)
+            else:
+                for at in range(channel.count):
+                    entry = &channel.entries[at]
+                    # One whose last reference is gone, and whose weak references
+                    # are told so now, is still here; a backlog must not own it.
+                    if (
+                        entry.flags & delivery.flags == delivery.flags
+                        and Py_REFCNT(entry.subscriber_borrowed) > 0
+                    ):
+                        reached += receivers[entry.kind](self, entry, delivery)
             if self.run_may_open and delivery.flags == 0 and delivery.slow == SLOW_DISCONNECT:
                 self.open_run(delivery, reached)
         finally:
-            for encoding in range(MAX_ENCODINGS):
-                if delivery.buffers[encoding] != NULL:
-                    buffer_give_back(delivery.buffers[encoding])
+            for slot in range(delivery.slots):
+                if delivery.buffers[slot] != NULL:
+                    buffer_give_back(delivery.buffers[slot])
         self.delivered += reached
         try:
             self.schedule()
@@ -376,56 +432,185 @@ cdef class Hub:
             self.empty_trash()      # last: it may run Python
         return reached
 
-    cdef int make_buffers(self, Delivery* delivery, list frames) except -1:
+    cdef void walk_with_extras(
+        self, Channel* channel, Delivery* delivery, Py_ssize_t* reached
+    ) noexcept:
+        """Walk the subscribers of a channel some of which want deltas or filter."""
+        cdef Extras* extras = channel.extras
+        cdef Message message = <Message>delivery.message
+        cdef PyObject* tags = NULL if message.own_tags is None else <PyObject*>message.own_tags
+        cdef PyObject* filter
+        cdef uint64_t question = next_question()
+        cdef uint32_t full = 0, patch = 0
+        cdef uint32_t at
+        cdef uint8_t form
+        cdef Entry* entry
+        cdef bint taken
+        if extras.filtered > 0:
+            self.run_may_open = False
+        for at in range(channel.count):
+            entry = &channel.entries[at]
+            if Py_REFCNT(entry.subscriber_borrowed) <= 0:
+                continue                # as in `deliver`
+            filter = extras_filter(extras, at)
+            taken = (
+                (filter == NULL or filter_answer(filter, tags, question))
+                and receivers[entry.kind](self, entry, delivery))
+            reached[0] += taken
+            if entry.form != FORM_PLAIN:
+                form = FORM_PATCH if taken else FORM_FULL
+                if form != entry.form:
+                    entry.form = form
+                    self.run_may_open = False
+                if taken:
+                    patch |= 1u << entry.encoding
+                else:
+                    full |= 1u << entry.encoding
+        if extras.deltas > 0:
+            extras.full = full
+            extras.patch = patch
+            extras_set_base(extras, message.data)
+
+    cdef Py_ssize_t broadcast_deltas(
+        self, str channel, Message message, Channel* record
+    ) except -1:
+        """Broadcast where some subscribers take deltas."""
+        cdef Delivery delivery
+        cdef Py_ssize_t reached
+        cdef uint32_t full = record.extras.full
+        cdef uint32_t patch = record.extras.patch
+        cdef bytes base = None
+        cdef list frames
+        cdef list unsaid = []           # encodings in which it cannot be said
+        if message_delta(message) and record.extras.base_owned != NULL:
+            base = <bytes>record.extras.base_owned
+        frames = self.frames_with_deltas(
+            channel, message, record.encodings, full, patch, base, unsaid)
+        # An encoder may have run anything.
+        record = <Channel*>table_find(&self.table, channel)
+        if record == NULL:
+            return 0
+        if record.extras != NULL and (
+            record.extras.full & ~full
+            or record.extras.patch & ~patch
+            or (base is not None and record.extras.base_owned != <PyObject*>base)
+        ):
+            # What is whole is right whatever happens now.
+            unsaid = []
+            frames = self.frames_with_deltas(
+                channel, message, record.encodings, record.extras.full | record.extras.patch,
+                record.extras.full | record.extras.patch, None, unsaid)
+            record = <Channel*>table_find(&self.table, channel)
+            if record == NULL:
+                return 0
+        if record.serial == self.run.serial and not unsaid:
+            reached = self.continue_run(frames)
+            extras_set_base(record.extras, message.data)
+            return reached
+        address(&delivery, record, message)
+        reached = self.deliver(record, &delivery, frames)
+        if unsaid:
+            self.tell_unencodable(channel, message, unsaid)
+        return reached
+
+    cdef list frames_with_deltas(
+        self, str channel, Message message, uint32_t plain, uint32_t full, uint32_t patch,
+        bytes base, list unsaid,
+    ):
+        """The frames of a message by slot, for the encodings in these masks."""
+        cdef list frames = [None] * SLOTS
         cdef int encoding
-        for encoding in range(len(frames)):
-            frame = frames[encoding]
+        for encoding in range(len(self.encoders)):
+            encoder = self.encoders[encoding]
+            whole = None
+            said = True
+            if plain >> encoding & 1:
+                frames[slot_of(FORM_PLAIN, encoding)] = frame = encoder.publication(
+                    channel, message)
+                said = frame is not None
+            if full >> encoding & 1 or (patch >> encoding & 1 and base is None):
+                whole = encoder.publication_delta(channel, message, None)
+                said = said and whole is not None
+            if full >> encoding & 1:
+                frames[slot_of(FORM_FULL, encoding)] = whole
+            if patch >> encoding & 1:
+                if base is not None:
+                    whole = encoder.publication_delta(channel, message, base)
+                    said = said and whole is not None
+                frames[slot_of(FORM_PATCH, encoding)] = whole
+            if not said:
+                unsaid.append(encoding)
+        return frames
+
+    cdef int make_buffers(self, Delivery* delivery, list frames) except -1:
+        cdef int slot
+        for slot in range(len(frames)):
+            frame = frames[slot]
             if frame is not None:
-                delivery.buffers[encoding] = buffer_from(checked_frame(frame))
+                delivery.buffers[slot] = buffer_from(checked_frame(frame))
                 self.unsent += len(<bytes>frame)
         return 0
 
     cdef void open_run(self, Delivery* delivery, Py_ssize_t reached) noexcept:
         """Let publishes that follow at once go into the same buffers."""
-        cdef int encoding
+        cdef int slot
         self.drop_run()
-        for encoding in range(MAX_ENCODINGS):
-            if delivery.buffers[encoding] != NULL:
-                self.run.buffers[encoding] = buffer_take(delivery.buffers[encoding])
+        for slot in range(delivery.slots):
+            self.run.buffers[slot] = NULL
+            if delivery.buffers[slot] != NULL:
+                self.run.buffers[slot] = buffer_take(delivery.buffers[slot])
+        self.run.slots = delivery.slots
         self.run.serial = delivery.serial
         self.run.reached = reached
 
     cdef Py_ssize_t continue_run(self, list frames) except -1:
         """Queue one more message to all that the run's first one reached."""
-        cdef int encoding
+        cdef int slot
         cdef bytes frame
-        for encoding in range(len(frames)):
-            if frames[encoding] is not None:
-                buffer_reserve(self.run.buffers[encoding], checked_frame(frames[encoding]))
-        for encoding in range(len(frames)):
-            if frames[encoding] is not None:
-                frame = frames[encoding]
-                buffer_extend(self.run.buffers[encoding], frame)
+        for slot in range(len(frames)):
+            if frames[slot] is not None:
+                check(slot < self.run.slots and self.run.buffers[slot] != NULL)
+                buffer_reserve(self.run.buffers[slot], checked_frame(frames[slot]))
+        for slot in range(len(frames)):
+            if frames[slot] is not None:
+                frame = frames[slot]
+                buffer_extend(self.run.buffers[slot], frame)
                 self.unsent += len(frame)
         self.delivered += self.run.reached
         return self.run.reached
 
     cdef void drop_run(self) noexcept:
-        cdef int encoding
-        for encoding in range(MAX_ENCODINGS):
-            if self.run.buffers[encoding] != NULL:
-                buffer_give_back(self.run.buffers[encoding])
-        memset(&self.run, 0, sizeof(Run))
+        cdef int slot
+        for slot in range(self.run.slots):
+            if self.run.buffers[slot] != NULL:
+                buffer_give_back(self.run.buffers[slot])
+        self.run.slots = 0
+        self.run.serial = 0
 
-    cdef int tell_unencodable(self, str channel, list encodings) except -1:
+    cdef int tell_unencodable(self, str channel, Message message, list encodings) except -1:
         cdef Subscriber subscriber
         for subscriber in self.subscribers(channel):
-            if subscriber.kind == KIND_OUTBOX and subscriber.encoding in encodings:
+            if (
+                subscriber.kind == KIND_OUTBOX
+                and subscriber.encoding in encodings
+                and self.wanted(subscriber, channel, message)
+            ):
                 try:
                     (<object>subscriber)._on_unencodable(channel)
                 except Exception as error:
                     self.report("telling an outbox's owner failed", error)
         return 0
+
+    cdef bint wanted(self, Subscriber subscriber, str channel, Message message) except -1:
+        """Whether no filter of the subscriber keeps the message from it."""
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        cdef uint32_t item
+        cdef PyObject* filter = NULL
+        if record != NULL and record.extras != NULL:
+            item = memberships_find(&subscriber.memberships, record)
+            if item != NOT_A_MEMBER:
+                filter = extras_filter(record.extras, subscriber.memberships.items[item].place)
+        return filter == NULL or filter_matches(<TagsFilter>filter, message.own_tags)
 
     cdef int reserve(self, Kind kind, Py_ssize_t more) except -1:
         """Make room in a backlog, so that marking in a walk cannot fail."""
@@ -497,6 +682,56 @@ cdef class Hub:
                 release(taken.items)
         return 0
 
+    cdef bint enter(
+        self, Subscriber subscriber, str channel, int flags, int slow, bint delta, Message base,
+        TagsFilter filter,
+    ) except -1:
+        """Add a subscriber to a channel or change how it is in it; True when it is the first.
+
+        The filter's use becomes the subscription's, unless this raises.
+        """
+        cdef Channel* record = <Channel*>table_find(&self.table, channel)
+        cdef uint32_t item = NOT_A_MEMBER
+        cdef Entry* entry
+        cdef bint first = record == NULL
+        cdef bint room = True
+        if not first:
+            item = memberships_find(&subscriber.memberships, record)
+        if item == NOT_A_MEMBER:
+            memberships_reserve(&subscriber.memberships)
+        if first:
+            table_reserve(&self.table)
+            record = new_channel(self.next_serial)
+        elif item == NOT_A_MEMBER:
+            room = room_for_entry(record)
+        if room and (delta or filter is not None):
+            room = room_for_extras(record, filter is not None)
+        if not room:
+            if first:
+                free_channel(record)
+            raise MemoryError()
+        # Nothing fails from here on.
+        seal_run(self)
+        if first:
+            self.next_serial += 1
+            table_insert(&self.table, &record.record, channel)
+        if item == NOT_A_MEMBER:
+            item = memberships_add(&subscriber.memberships, record, record.count)
+            entry = &record.entries[record.count]
+            entry.subscriber_borrowed = <PyObject*>subscriber
+            entry.membership = item
+            entry.kind = subscriber.kind
+            entry.encoding = subscriber.encoding
+            entry.form = FORM_PLAIN
+            if record.extras != NULL and record.extras.filters != NULL:
+                record.extras.filters[record.count] = NULL
+            record.count += 1
+            record.slow = <uint8_t>slow
+            self.subscriptions_count += 1
+        record.entries[subscriber.memberships.items[item].place].flags = <uint8_t>flags
+        self.dress(record, subscriber.memberships.items[item].place, delta, base, filter)
+        return first
+
     cdef bint leave(self, Subscriber subscriber, uint32_t item) noexcept:
         """Remove a subscriber from a channel; True when it was the last one."""
         cdef Channel* channel = <Channel*>subscriber.memberships.items[item].channel
@@ -506,6 +741,9 @@ cdef class Hub:
         cdef Subscriber other
         check(channel.entries[place].subscriber_borrowed == <PyObject*>subscriber)
         seal_run(self)
+        if channel.extras != NULL:
+            extras_without_deltas(channel.extras, channel.entries[place].form)
+            extras_move(channel.extras, place, last)
         memberships_remove(&subscriber.memberships, item)
         if item < subscriber.memberships.count:
             # The subscriber's last channel took the number of the removed one.
@@ -520,13 +758,36 @@ cdef class Hub:
         channel.count = last
         self.subscriptions_count -= 1
         if last == 0:
-            release(channel.entries)
             table_remove(&self.table, &channel.record)
-            release(channel)
+            free_channel(channel)
             return True
+        drop_unwanted_extras(channel)
         if last * 4 < channel.capacity and channel.capacity > 16:
             self.shrink(channel)
         return False
+
+    cdef void dress(
+        self, Channel* channel, uint32_t place, bint delta, Message base, TagsFilter filter
+    ) noexcept:
+        """Give a subscriber the form and the filter that it wants from now on.
+
+        There is room for them, and the filter is in use for it.
+        """
+        cdef Entry* entry = &channel.entries[place]
+        if delta:
+            entry.form = extras_form(
+                channel.extras, entry.form, entry.encoding, None if base is None else base.data)
+        else:
+            if channel.extras != NULL:
+                extras_without_deltas(channel.extras, entry.form)
+            entry.form = FORM_PLAIN
+            if entry.kind == KIND_OUTBOX:
+                channel.encodings |= 1u << entry.encoding
+        if channel.extras != NULL:
+            if channel.extras.filters != NULL:
+                extras_set_filter(
+                    channel.extras, place, NULL if filter is None else <PyObject*>filter)
+            drop_unwanted_extras(channel)
 
     cdef void shrink(self, Channel* channel) noexcept:
         cdef uint32_t capacity = channel.count * 2
@@ -534,6 +795,8 @@ cdef class Hub:
         if entries != NULL:     # else it stays larger than needed
             channel.entries = entries
             channel.capacity = capacity
+            if channel.extras != NULL:
+                extras_shrink(channel.extras, capacity)
 
     cdef int abandon(self, Subscriber subscriber) except -1:
         """A subscriber is being freed: leave its channels.

@@ -18,9 +18,10 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from fanout._buffer cimport Buffer, buffer_from, buffer_give_back, buffer_take
+from fanout._extras cimport FORM_PLAIN
 from fanout._hub cimport (
     KIND_OUTBOX, SLOW_DISCONNECT, SLOW_KEEP_LATEST, Delivery, Entry, Hub, Subscriber,
-    mark_reserved, register_kind, seal_run,
+    mark_reserved, register_kind, seal_run, slot_of,
 )
 from fanout._memory cimport adopt, disown, own, release, try_resize
 
@@ -120,18 +121,16 @@ cdef class Outbox(Subscriber):
     def let_go(self, bytes first not None):
         self.hub.check_thread()
         cdef Buffer* buffer
-        cdef bint queued
-        if not self.held:
-            self.write(first)
-            return
-        self.held = False
-        if self.transport is not None and not self.ending and not self.overflowed:
-            buffer = buffer_from(first)
-            queued = self.append_first(buffer)
-            buffer_give_back(buffer)
-            if not queued:
-                raise MemoryError()
-        self.hub.mark(self)
+        if self.held:
+            self.held = False
+            if self.transport is not None and not self.ending and not self.overflowed:
+                buffer = buffer_from(first)
+                queued = self.append_first(buffer)
+                buffer_give_back(buffer)
+                if not queued:
+                    raise MemoryError()
+        if self.count > 0 or self.overflowed:
+            self.hub.mark(self)
 
     def detach(self):
         self.hub.check_thread()
@@ -337,7 +336,8 @@ cdef PyObject* new_bytes(const char* data, size_t size) noexcept:
 
 cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcept:
     cdef PyObject* me = entry.subscriber_borrowed
-    cdef Buffer* buffer = delivery.buffers[entry.encoding]
+    cdef Buffer* buffer = delivery.buffers[
+        slot_of(entry.form & delivery.forms, entry.encoding)]
     cdef bint taken
     if buffer == NULL:
         hub.run_may_open = False        # the next one may be sayable
@@ -354,7 +354,9 @@ cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcep
     if delivery.slow != SLOW_DISCONNECT and not (<Outbox>me).fits(buffer.size):
         (<Outbox>me).drop_channel(
             delivery.serial, (<Outbox>me).limit - <Py_ssize_t>buffer.size)
-    taken = (<Outbox>me).fits(buffer.size) and (<Outbox>me).append(buffer, delivery.serial)
+    # One that later deltas start from must not be dropped.
+    taken = (<Outbox>me).fits(buffer.size) and (<Outbox>me).append(
+        buffer, delivery.serial if entry.form == FORM_PLAIN else 0)
     if not taken:
         (<Outbox>me).overflow()
     if not (<Outbox>me).marked and (not (<Outbox>me).blocked or not taken):

@@ -4,6 +4,7 @@ from typing import Protocol, final, type_check_only
 
 from typing_extensions import disjoint_base
 
+from fanout._filter import TagsFilter
 from fanout._message import Message
 from fanout.types import ClientInfo, HubStats
 
@@ -16,6 +17,14 @@ class Encoder(Protocol):
     """
 
     def publication(self, channel: str, message: Message) -> bytes | None: ...
+    def publication_delta(
+        self, channel: str, message: Message, base: bytes | None
+    ) -> bytes | None:
+        """In the form that subscribers with deltas read.
+
+        As a difference from ``base``, the data that they have, or in full
+        without one or when that is not smaller.
+        """
     def join(self, channel: str, info: ClientInfo) -> bytes | None: ...
     def leave(self, channel: str, info: ClientInfo) -> bytes | None: ...
 
@@ -45,16 +54,35 @@ class Hub:
         on_vacated: Callable[[list[str]], object] | None = None,
     ) -> None: ...
     def add_encoder(self, encoder: Encoder) -> int:
-        """Register an encoding; the number is what an outbox is made with."""
+        """Register an encoding, of at most 32; the number is what an outbox is made with."""
     def subscribe(
-        self, subscriber: Subscriber, channel: str, flags: int = 0, slow: int = 0
+        self,
+        subscriber: Subscriber,
+        channel: str,
+        flags: int = 0,
+        slow: int = 0,
+        *,
+        delta: bool = False,
+        base: Message | None = None,
+        tags_filter: TagsFilter | None = None,
     ) -> bool:
         """Add a subscription; True when it is the channel's first.
 
-        Subscribing again replaces the flags. Flag 1: the subscriber wants the
-        channel's joins and leaves. ``slow`` is the channel's: what a full
-        outbox does with its messages, 0 disconnect, 1 drop oldest, 2 keep
-        latest.
+        Subscribing again replaces all but ``slow``. Flag 1: the subscriber
+        wants the channel's joins and leaves; flag 2 is for the caller's use.
+        ``slow`` is the channel's: what a full outbox does with its messages,
+        0 disconnect, 1 drop oldest, 2 keep latest.
+
+        With ``delta`` an outbox gets publications in the form of its
+        encoder's ``publication_delta``: the first in full, and each that was
+        made with ``delta`` as a difference from the one before. With ``base``
+        it has this one already, and gets a difference at once, if ``base``
+        has the data of what was last broadcast in the channel, or nothing was
+        since somebody takes deltas. It is ignored for other subscribers, and
+        where ``slow`` may drop what a difference starts from.
+
+        Publications that ``tags_filter`` does not match are not given to the
+        subscriber; the next one that does comes in full.
         """
     def unsubscribe(self, subscriber: Subscriber, channel: str) -> bool:
         """Remove a subscription; True when it was the channel's last."""
@@ -63,7 +91,8 @@ class Hub:
     def is_subscribed(self, subscriber: Subscriber, channel: str) -> bool: ...
     def subscriptions(self, subscriber: Subscriber) -> list[str]: ...
     def num_subscribers(self, channel: str) -> int: ...
-    def subscribers(self, channel: str) -> list[Subscriber]: ...
+    def subscribers(self, channel: str, flags: int = 0) -> list[Subscriber]:
+        """The channel's subscribers that have all of these flags."""
     def channels(self) -> list[str]: ...
     def broadcast(self, channel: str, message: Message) -> int:
         """Queue a message to every subscriber; returns how many took it."""
