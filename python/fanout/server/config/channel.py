@@ -93,7 +93,7 @@ class NamespaceOptions:
     allow_subscribe_for_client: bool = key(False, boolean)
     """A connection with a user id may subscribe."""
     allow_subscribe_for_anonymous: bool = key(False, boolean)
-    """A connection without a user id may subscribe."""
+    """What `allow_subscribe_for_client` allows, also without a user id."""
     allow_publish_for_client: bool = key(False, boolean)
     """A connection may publish."""
     allow_publish_for_subscriber: bool = key(False, boolean)

@@ -32,8 +32,8 @@ _KUBERNETES = re.compile(
     r"(.*_)?(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _KUBERNETES_URL = re.compile(r"(tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+")
-# Switches of the build and of the test suite.
-_OURS = {"DEBUG", "SANITIZE", "ASSERT"}
+# Switches of the build.
+_OURS = {"FANOUT_DEBUG", "FANOUT_SANITIZE"}
 _WORDS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "false", "FALSE", "False"), False
 )
@@ -99,15 +99,16 @@ def _given(environ: Mapping[str, str]) -> dict[str, Variable]:
     for prefix in PREFIXES:
         for name in sorted(environ):
             suffix = name.removeprefix(prefix)
-            if suffix != name and environ[name] and not _is_foreign(suffix, environ[name]):
+            if name in _OURS or suffix == name or not environ[name]:
+                continue
+            if not _is_foreign(suffix, environ[name]):
                 given[suffix] = Variable(name, environ[name])
     return given
 
 
 def _is_foreign(suffix: str, text: str) -> bool:
     return (
-        suffix in _OURS
-        or suffix.startswith("VAR_")  # for what header_values expands
+        suffix.startswith("VAR_")  # for what header_values expands
         or _KUBERNETES.fullmatch(suffix) is not None
         or (suffix.endswith("PORT") and _KUBERNETES_URL.fullmatch(text) is not None)
     )

@@ -78,6 +78,7 @@ class _Reader:
             values[key] = self._supported(supported[key], value, key_shown, key_path)
         elif plain in supported and supported[plain].metadata.get("from_file"):
             if data.get(plain) is not None:
+                key_shown = value.name if isinstance(value, Variable) else key_shown
                 raise ConfigError(key_shown, f"must not stand beside {plain}")
             values[plain] = self._from_file(supported[plain], value, key_shown)
         else:

@@ -26,8 +26,8 @@ def parse_yaml(content: str) -> object:
 
     Raises ``ValueError`` with the place of the error.
     """
-    loader = _Loader(content)
     try:
+        loader = _Loader(content)
         node = loader.get_single_node()
         if node is None:
             return {}
@@ -36,8 +36,6 @@ def parse_yaml(content: str) -> object:
         return value
     except yaml.YAMLError as error:
         raise ValueError(_one_line(error)) from None
-    finally:
-        loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
