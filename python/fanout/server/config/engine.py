@@ -98,8 +98,8 @@ class NatsConfig:
     presence_ttl: float = key(60.0, duration(1, whole=True))
     """As ``engine.redis.presence_ttl``. Not a key of Centrifugo."""
     allow_wildcards: bool = key(False, boolean)
-    """Clients may subscribe to ``news.*`` and ``news.>``; see
-    :class:`~fanout.server.permissions.Permissions` for where."""
+    """Clients may subscribe to `news.*` and `news.>`, where they may subscribe to
+    every channel that this stands for."""
 
     @property
     def uses_jetstream(self) -> bool:
