@@ -241,14 +241,18 @@ def test_wrong_issuer_wins_over_expired() -> None:
 
 @pytest.mark.parametrize(("issuer", "good"), [
     ("https://one.example", True), ("https://two.example", True), ("https://six.example", False),
-    ("https://one.example\n", False), ("https://oneXexample", False), ("", False),
-    ("https://one.example" + "/" * 2000, False)])
+    ("https://one.example\n", False), ("https://oneXexample", False), ("", False)])
 def test_issuer_pattern(issuer: str, good: bool) -> None:
     options = {"issuer_regex": r"^https://(one|two)\.example$"}
     if good:
         assert verifier(**options).connection(token({"iss": issuer})) is not None
     else:
         refused(token({"iss": issuer}), "issuer", **options)
+
+
+def test_patterns_are_not_tried_on_long_names() -> None:
+    assert verifier(issuer_regex="^a").connection(token({"iss": "a" * 1024})) is not None
+    refused(token({"iss": "a" * 1025}), "issuer", issuer_regex="^a")
 
 
 @pytest.mark.parametrize(("audience", "good"), [
