@@ -121,16 +121,18 @@ cdef class Outbox(Subscriber):
     def let_go(self, bytes first not None):
         self.hub.check_thread()
         cdef Buffer* buffer
-        if self.held:
-            self.held = False
-            if self.transport is not None and not self.ending and not self.overflowed:
-                buffer = buffer_from(first)
-                queued = self.append_first(buffer)
-                buffer_give_back(buffer)
-                if not queued:
-                    raise MemoryError()
-        if self.count > 0 or self.overflowed:
-            self.hub.mark(self)
+        cdef bint queued
+        if not self.held:
+            self.write(first)
+            return
+        self.held = False
+        if self.transport is not None and not self.ending and not self.overflowed:
+            buffer = buffer_from(first)
+            queued = self.append_first(buffer)
+            buffer_give_back(buffer)
+            if not queued:
+                raise MemoryError()
+        self.hub.mark(self)
 
     def detach(self):
         self.hub.check_thread()
