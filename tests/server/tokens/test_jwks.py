@@ -305,6 +305,14 @@ async def test_malformed(server: KeyServer, tokens: Fetching, text: bytes) -> No
         await tokens.verify_connection(good())
 
 
+async def test_sets_have_a_bound(server: KeyServer, tokens: Fetching) -> None:
+    server.keys = [jwk(ec_key(), str(number)) for number in range(257)]
+    with pytest.raises(KeysUnavailableError, match="more than 256 keys"):
+        await tokens.verify_connection(good("0"))
+    server.keys.pop()
+    assert (await tokens.verify_connection(good("0"))).user == "1"
+
+
 async def test_rsa_keys_have_a_bound(server: KeyServer, tokens: Fetching) -> None:
     modulus = encode(b"\xff" * 1025)
     server.keys = [{"kty": "RSA", "kid": "one", "n": modulus, "e": "AQAB"}]
