@@ -36,7 +36,7 @@ from fanout.events import (
     SubscribeReply,
 )
 from fanout.handlers import answer, answer_of_type
-from fanout.positions import Track
+from fanout.positions import POSITIONED, Track
 from fanout.types import (
     ChannelOptions,
     ClientInfo,
@@ -57,8 +57,7 @@ __all__ = ["Client", "ClientTransport", "ConnectResult"]
 
 log = logging.getLogger("fanout")
 
-# The hub's numbers, see fanout._hub.Hub.subscribe.
-WANTS_JOIN_LEAVE, POSITIONED = 1, 2
+WANTS_JOIN_LEAVE = 1        # the hub's number, see fanout._hub.Hub.subscribe
 _SLOW = {SlowPolicy.DISCONNECT: 0, SlowPolicy.DROP_OLDEST: 1, SlowPolicy.KEEP_LATEST: 2}
 
 
@@ -549,15 +548,11 @@ class Client:
         delta = (
             event.delta != "" and options.delta and options.slow is SlowPolicy.DISCONNECT)
         flags = WANTS_JOIN_LEAVE if options.join_leave and wants_join_leave else 0
-        if delta or event.tags_filter is not None:
-            base = _base(track, missed, since) if event.tags_filter is None else None
-            node.hub.subscribe(
-                self._transport.outbox, channel, flags | (POSITIONED if positioned else 0),
-                _SLOW[options.slow], delta=delta, base=base, tags_filter=event.tags_filter)
-        else:
-            node.hub.subscribe(
-                self._transport.outbox, channel, flags | (POSITIONED if positioned else 0),
-                _SLOW[options.slow])
+        node.hub.subscribe(
+            self._transport.outbox, channel, flags | (POSITIONED if positioned else 0),
+            _SLOW[options.slow], delta=delta,
+            base=_base(track, missed, since) if delta and event.tags_filter is None else None,
+            tags_filter=event.tags_filter)
         self._remember(channel, subscription)
         if options.presence and self._presence_timer is None:
             self._presence_timer = Timer(node.expiry, self._on_presence_timer)

@@ -37,7 +37,7 @@ from fanout.interest import Interest
 from fanout.memory import MemoryEngine
 from fanout.outages import Outages
 from fanout.peers import NodeInfo, Peers
-from fanout.positions import Positions, Track
+from fanout.positions import POSITIONED, Positions, Track
 from fanout.subscription import Subscription
 from fanout.threads import ThreadDoor
 from fanout.types import (
@@ -424,7 +424,7 @@ class Node(ClusterNode):
             for channel, options in zip(channels, all_options, strict=True):
                 move = self.interest.hold(channel)
                 track = self.positions.watch(channel, options)
-                hub.subscribe(queue, channel)
+                hub.subscribe(queue, channel, POSITIONED)
                 if track is not None and not track.epoch:
                     move = self.positions.start(self._open_track(track, move))
                 if move is None:
@@ -637,7 +637,7 @@ class Node(ClusterNode):
 
     def _on_insufficient(self, channel: str) -> None:
         """Messages of a channel are lost to those who are subscribed here."""
-        for subscriber in self.hub.subscribers(channel):
+        for subscriber in self.hub.subscribers(channel, POSITIONED):
             if isinstance(subscriber, Outbox):
                 try:
                     if subscriber.owner is not None:

@@ -22,11 +22,13 @@ from fanout.engine import Engine
 from fanout.errors import BackpressureError, ClosedError
 from fanout.types import ChannelOptions, HistoryPage, StreamPosition
 
-__all__ = ["Positions", "Track", "finished"]
+__all__ = ["POSITIONED", "Positions", "Track", "finished"]
 
 log = logging.getLogger("fanout")
 
 T = TypeVar("T")
+
+POSITIONED = 2              # the hub's flag of those who are told when something is lost
 
 HELD_LIMIT = 16_777_216     # bytes of messages that wait while the history is read
 MESSAGE_SIZE = 200          # bytes of a waiting message besides its data

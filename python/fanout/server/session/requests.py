@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fanout import codes
+from fanout._filter import TagsFilter
 from fanout.events import SubscribeEvent
 from fanout.server.protocol import messages as wire
 from fanout.types import StreamPosition
@@ -42,7 +41,7 @@ def position(offset: int, epoch: str) -> StreamPosition:
     return StreamPosition(offset, epoch)
 
 
-def tags_filter(node: wire.FilterNode) -> Any:
+def tags_filter(node: wire.FilterNode) -> TagsFilter:
     """Raises the protocol's error for a tree that selects nothing or anything."""
     try:
         return _filter(node)
@@ -50,9 +49,7 @@ def tags_filter(node: wire.FilterNode) -> Any:
         raise codes.ERROR_BAD_REQUEST() from None
 
 
-def _filter(node: wire.FilterNode) -> Any:
-    from fanout._filter import TagsFilter
-
+def _filter(node: wire.FilterNode) -> TagsFilter:
     return TagsFilter(
         node.op, node.key, node.cmp, node.val, tuple(node.vals),
         tuple(_filter(inner) for inner in node.nodes))
