@@ -70,15 +70,16 @@ async def test_it_can_be_off_or_elsewhere() -> None:
         assert (await api.send("/backend/v1", '{"method":"info"}'))[0] == 200
 
 
-async def test_an_internal_port_has_it() -> None:
-    internal = {**SETTINGS, "http_server": {"internal_port": "0"}}
-    async with api_server(internal) as api:
+@pytest.mark.parametrize("external", [False, True])
+async def test_an_internal_port_has_it_unless_it_is_external(external: bool) -> None:
+    settings = {**with_api(external=external), "http_server": {"internal_port": 0}}
+    async with api_server(settings) as api:
         server = api.server._server
-        if server.internal_port != server.port:
-            assert (await api.send("/api/info", "{}"))[0] == 404
-            status, _, _ = await get(
-                f"http://127.0.0.1:{server.internal_port}/api/info", "POST", X_API_Key=KEY)
-            assert status == 400        # it is there, and misses its body
+        assert server.internal_port != server.port
+        assert (await api.send("/api/info", "{}"))[0] == (200 if external else 404)
+        status, _, _ = await get(
+            f"http://127.0.0.1:{server.internal_port}/api/info", "POST", X_API_Key=KEY)
+        assert status == (404 if external else 400)     # it is there, and misses its body
 
 
 # ---- requests --------------------------------------------------------------

@@ -42,9 +42,9 @@ class Method:
 METHODS: Mapping[str, Method] = {
     "publish": Method(types.PublishRequest, types.PublishResult, ("channel",)),
     "broadcast": Method(types.BroadcastRequest, types.BroadcastResult, ("channels",)),
-    "subscribe": Method(types.SubscribeRequest, types.SubscribeResult, ("channel", "user")),
-    "unsubscribe": Method(types.UnsubscribeRequest, types.UnsubscribeResult, ("channel", "user")),
-    "disconnect": Method(types.DisconnectRequest, types.DisconnectResult, ("user",)),
+    "subscribe": Method(types.SubscribeRequest, types.SubscribeResult, ("channel",)),
+    "unsubscribe": Method(types.UnsubscribeRequest, types.UnsubscribeResult),
+    "disconnect": Method(types.DisconnectRequest, types.DisconnectResult),
     "history": Method(types.HistoryRequest, types.HistoryResult, ("channel",)),
     "history_remove": Method(
         types.HistoryRemoveRequest, types.HistoryRemoveResult, ("channel",)),
@@ -53,7 +53,7 @@ METHODS: Mapping[str, Method] = {
         types.PresenceStatsRequest, types.PresenceStatsResult, ("channel",)),
     "info": Method(types.InfoRequest, types.InfoResult),
     "rpc": Method(types.RPCRequest, types.RPCResult, ("method",)),
-    "refresh": Method(types.RefreshRequest, types.RefreshResult, ("user",)),
+    "refresh": Method(types.RefreshRequest, types.RefreshResult),
     "channels": Method(types.ChannelsRequest, types.ChannelsResult),
     **{
         name: Method(types.MapRequest, types.MapResult, available=False)
