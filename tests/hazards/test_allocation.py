@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from fanout import _memory
 from fanout._expiry import Expiry, Timer
 from fanout._frame import JSONEncoder
 from fanout._hub import Hub
 from fanout._outbox import Outbox
 from fanout._presence import PresenceStore
+from fanout._protobuf import ProtobufEncoder
 from fanout._ring import HistoryStore
 from fanout._subscription import LocalQueue
 from fanout.types import ClientInfo, Message, Overflow
@@ -266,11 +269,14 @@ def test_timers(clock: ManualClock) -> None:
         assert len(fired) == 40
 
 
-def test_json_frames() -> None:
-    message = Message("ch", b'{"a": "' + b"x" * 2000 + b'"}', tags={"k": "v" * 500})
-    wanted = JSONEncoder().publication("ch", message)
+@pytest.mark.parametrize("encoder", [JSONEncoder(), ProtobufEncoder()])
+def test_frames(encoder: JSONEncoder | ProtobufEncoder) -> None:
+    info = ClientInfo("u" * 300, "c", b'"i"')
+    message = Message("ch", b'{"a": "' + b"x" * 2000 + b'"}', tags={"k": "v" * 500}, info=info)
+    wanted = encoder.publication("ch", message), encoder.join("ch", info)
     for failures in Failures():
         got = None
         with failures.failing():
-            got = attempt(JSONEncoder().publication, "ch", message)
+            got = (
+                attempt(encoder.publication, "ch", message), attempt(encoder.join, "ch", info))
         assert got == wanted
