@@ -473,6 +473,10 @@ def test_what_a_token_or_a_proxy_decides_wins_over_the_options() -> None:
         SubscribeReply(recover=False, position=True, push_join_leave=False, presence=False))
     assert (reply.recover, reply.position) == (False, True)
     assert (reply.push_join_leave, reply.presence) == (False, False)
+    asked = permissions(allow_recovery=True, allow_history_for_client=True, **KEEPS)
+    wish = SubscribeEvent("chat:1", recoverable=True, positioned=True)
+    reply = asked.subscription("42", wish, SubscribeReply(recover=False, position=False))
+    assert (reply.recover, reply.position) == (False, False)
     reply = permissions(**KEEPS).subscription(
         "42", SubscribeEvent("chat:1"),
         SubscribeReply(recover=True, push_join_leave=True, join_leave=True))

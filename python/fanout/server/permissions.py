@@ -228,24 +228,21 @@ class Permissions:
             return reply
         options = rules.options
 
-        def forced(override: bool | None, option: bool) -> bool:
-            return option if override is None else override
-
         reads_presence = self._presence_answer(
             options, user, True, event.channel, capabilities) is None
         reads_history = self._history_answer(
             options, user, True, event.channel, capabilities) is None
         wants_recovery = event.recoverable or event.since is not None
-        recover = forced(reply.recover, options.force_recovery) or (
-            wants_recovery and (options.allow_recovery or reads_history))
+        recover = _decided(reply.recover, options.force_recovery or (
+            wants_recovery and (options.allow_recovery or reads_history)))
         return replace(
             reply,
-            push_join_leave=forced(reply.join_leave, options.join_leave) and (
-                forced(reply.push_join_leave, options.force_push_join_leave)
-                or (event.join_leave and reads_presence)),
+            push_join_leave=_decided(reply.join_leave, options.join_leave) and _decided(
+                reply.push_join_leave,
+                options.force_push_join_leave or (event.join_leave and reads_presence)),
             recover=recover,
-            position=recover or forced(reply.position, options.force_positioning) or (
-                event.positioned and (options.allow_positioning or reads_history)),
+            position=recover or _decided(reply.position, options.force_positioning or (
+                event.positioned and (options.allow_positioning or reads_history))),
         )
 
     def check_publish(self, channel: str, data: bytes) -> ErrorCode | None:
@@ -398,6 +395,11 @@ class Permissions:
     ) -> ErrorCode | None:
         allowed = (for_client or (for_subscriber and subscribed)) and (user != "" or for_anonymous)
         return None if allowed or self._client.insecure else ERROR_PERMISSION_DENIED
+
+
+def _decided(override: bool | None, otherwise: bool) -> bool:
+    """What a token or a proxy says, or else what holds without it."""
+    return otherwise if override is None else override
 
 
 def _both_rules(

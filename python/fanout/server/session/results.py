@@ -11,10 +11,14 @@ from fanout.server.protocol import messages as wire
 
 __all__ = ["subscribe_push", "subscribe_result", "time_left"]
 
+MOST_SECONDS = 0xFFFFFFFF       # the protocol's field has 32 bits
+
 
 def time_left(expire_at: float) -> int:
     """Whole seconds until then; 0 for never."""
-    return max(1, math.ceil(expire_at - time.time())) if expire_at else 0
+    if not expire_at:
+        return 0
+    return min(MOST_SECONDS, max(1, math.ceil(expire_at - time.time())))
 
 
 def subscribe_result(protocol: Protocol, result: SubscribeResult) -> wire.SubscribeResult:
