@@ -67,9 +67,11 @@ cdef class Outbox(Subscriber):
         self.fd = -1
         self.transport = transport
         # pause and resume then come with the first and the last buffered byte.
-        transport.set_write_buffer_limits(0)
+        # With TLS the limit itself is too much already: at 0 it would stay paused.
+        tls = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(1 if tls else 0, 0)
         socket = transport.get_extra_info("socket")
-        if socket is not None and transport.get_extra_info("sslcontext") is None:
+        if socket is not None and not tls:
             self.fd = socket.fileno()
 
     def __dealloc__(self):

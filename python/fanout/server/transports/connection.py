@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__", "_closing", "_connections", "_encoding", "_ending", "_giving_up", "_node",
-        "_owner", "_stall", "_transport", "_unsent", "_write_timeout", "outbox",
+        "_owner", "_paused", "_stall", "_transport", "_unsent", "_write_timeout", "outbox",
     )
 
     def __init__(
@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._write_timeout = write_timeout
         self._transport: asyncio.Transport | None = None
         self.outbox: Outbox
+        self._paused = False        # bytes waited before there was an outbox
         self._closing = False       # the last that we say is queued
         self._ending = False        # behind it the stream ends
         self._giving_up: asyncio.TimerHandle | None = None
@@ -65,6 +66,8 @@ class Connection(asyncio.Protocol):
         self.outbox = Outbox(
             self._node.hub, transport, self._owner, self._encoding.number,
             self._node.client_queue_size)
+        if self._paused:
+            self.pause_writing()
 
     def abort(self) -> None:
         """Cut the connection; what waits is lost."""
@@ -77,6 +80,10 @@ class Connection(asyncio.Protocol):
         pass        # None: the transport closes itself
 
     def pause_writing(self) -> None:
+        if not hasattr(self, "outbox"):
+            # While the outbox is made: of TLS the handshake's answer may still wait.
+            self._paused = True
+            return
         self.outbox.pause()
         if self._write_timeout and not self._closing and self._transport is not None:
             if self._stall is None:
