@@ -25,7 +25,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
                     raise too_large(limit, len(body))
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="the request's body did not come in time\n") from None
-    except (HttpProcessingError, web.RequestPayloadError):
+    except (ConnectionError, HttpProcessingError, web.RequestPayloadError):
         raise web.HTTPBadRequest(text="the request's body cannot be read\n") from None
     return bytes(body)
 

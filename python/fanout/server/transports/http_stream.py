@@ -50,4 +50,5 @@ class HttpStreamEndpoint:
 
 def speaks_protobuf(request: web.Request) -> bool:
     """By the content type; any other than that of bytes means JSON."""
-    return request.content_type == OCTETS and "Content-Type" in request.headers
+    content_type = request.headers.get("Content-Type", "")
+    return content_type.partition(";")[0].strip().lower() == OCTETS
