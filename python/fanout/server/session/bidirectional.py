@@ -64,6 +64,10 @@ class Session(BaseSession):
             self._sink.pause_reading()
 
     @property
+    def busy(self) -> bool:
+        return self._task is not None or bool(self._beside)
+
+    @property
     def is_full(self) -> bool:
         """Whether the inbox takes no more; for those who cannot pause their reading."""
         return self._inbox is not None and len(self._inbox) > INBOX_LIMIT
@@ -98,7 +102,7 @@ class Session(BaseSession):
             self._task = None
 
     async def _take(self, command: Command) -> None:
-        if self._settings.concurrency > 1:
+        if self._settings.concurrency > 1 and not _is_pong(command):
             if self._beside is None:
                 self._beside = set()
             overlaps = self.client.connected and _may_overlap(command)
@@ -126,7 +130,7 @@ class Session(BaseSession):
                 raise codes.DISCONNECT_BAD_REQUEST()
         elif not self.client.connected:
             raise codes.DISCONNECT_BAD_REQUEST()
-        elif command.id == 0 and command.send is None:
+        elif _is_pong(command):
             self.on_pong()
             return
         try:
@@ -279,11 +283,12 @@ class Session(BaseSession):
             self._send(self._protocol.reply(reply))
 
 
-def _may_overlap(command: Command) -> bool:
-    """Whether it waits for a handler that others need not wait for.
+def _is_pong(command: Command) -> bool:
+    return command.id == 0 and command.send is None
 
-    The commands of the protocol's section on concurrency.
-    """
+
+def _may_overlap(command: Command) -> bool:
+    """Whether it waits for a handler that others need not wait for."""
     return command.id != 0 and command.unsubscribe is None and command.connect is None
 
 
