@@ -67,6 +67,11 @@ class ClientTransport(Protocol):
     @property
     def outbox(self) -> Outbox: ...
 
+    @property
+    def busy(self) -> bool:
+        """True while commands of the peer are being worked on."""
+        ...
+
     def end(self, disconnect: Disconnect | DisconnectCode) -> None:
         """Tell the peer why, and close; the client is cleaned up already."""
         ...
@@ -149,6 +154,11 @@ class Client:
     def channels(self) -> list[str]:
         """The channels it is subscribed to."""
         return self.node.hub.subscriptions(self._transport.outbox)
+
+    @property
+    def busy(self) -> bool:
+        """True while commands that it sent are not answered yet."""
+        return self._transport.busy
 
     def is_subscribed(self, channel: str) -> bool:
         return self.node.hub.is_subscribed(self._transport.outbox, channel)

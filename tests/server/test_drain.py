@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from fanout import RPCReply
 from fanout.server.drain import SMALLEST_GROUP, TICK, Drain
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer, connect
-from tests.server.running import InProcess, Process, get, serving
+from tests.server.running import InProcess, Process, get, raw_socket, serving
+from tests.server.test_lifecycle import handshake, masked
 
 SHUTDOWN = (3001, "shutdown")
 
@@ -143,6 +145,49 @@ async def test_what_is_published_between_two_groups_reaches_those_who_are_left()
         assert await reader.closed() == SHUTDOWN
 
 
+@pytest.mark.usefixtures("quiet")
+async def test_who_waits_for_an_answer_gets_it_first() -> None:
+    pauses = Pauses()
+    async with serving(OPEN) as server:
+        paused(server, pauses, 30)
+        called, answered = asyncio.Event(), asyncio.Event()
+
+        async def slow(client: object, event: object) -> RPCReply:
+            called.set()
+            await answered.wait()
+            return RPCReply(b'"done"')
+
+        server.node.handlers.rpc = slow
+        waits, other = await server.client(), await server.client()
+        await waits.send({"id": 7, "rpc": {"method": "slow"}})
+        await asyncio.wait_for(called.wait(), 10)
+        server.stop()
+        await pauses.began()
+        assert await other.closed() == SHUTDOWN
+        answered.set()
+        assert await waits.next() == {"id": 7, "rpc": {"data": "done"}}
+        pauses.end()
+        assert await waits.closed() == SHUTDOWN
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_who_waits_too_long_is_told_with_the_rest() -> None:
+    async with serving({**OPEN, "shutdown": {"timeout": "0.5s"}}) as server:
+        called = asyncio.Event()
+
+        async def never(client: object, event: object) -> RPCReply:
+            called.set()
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
+
+        server.node.handlers.rpc = never
+        waits = await server.client()
+        await waits.send({"id": 7, "rpc": {"method": "never"}})
+        await asyncio.wait_for(called.wait(), 10)
+        server.stop()
+        assert await waits.closed() == SHUTDOWN
+
+
 async def test_many_clients_of_a_process_are_all_told(tmp_path: Path) -> None:
     server = Process({**OPEN, "shutdown": {"timeout": "4s"}}, tmp_path)
     server.start()
@@ -195,6 +240,9 @@ async def test_a_second_signal_does_not_wait_for_the_groups(
 ) -> None:
     server = Process({**OPEN, "shutdown": {"timeout": "1000s"}}, tmp_path)
     server.start()
+    # One that answers no close frame: the drain has to wait for it.
+    deaf = raw_socket(server.port)
+    deaf.sendall(handshake() + masked(b'{"id":1,"connect":{}}'))
     peers = [await connect(server.url) for _ in range(SMALLEST_GROUP + 1)]
     for peer in peers:
         await peer.call(connect={})
@@ -203,5 +251,6 @@ async def test_a_second_signal_does_not_wait_for_the_groups(
     assert await peers[0].closed() == SHUTDOWN
     server.kill(number)
     assert await asyncio.to_thread(server.wait) != 0
+    deaf.close()
     for peer in peers:
         await peer.close()

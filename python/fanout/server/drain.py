@@ -52,7 +52,8 @@ class Drain:
         """Tell the clients to leave, group by group; returns the number of groups.
 
         Those who come meanwhile, on a connection that was open already, are
-        told as well. Who is still there when the time is up is left to
+        told as well; those who wait for the answer to a command get it first.
+        Who is still there when the time is up is left to
         :meth:`fanout.Node.shutdown`.
         """
         self.begin()
@@ -62,7 +63,8 @@ class Drain:
         while self._node.clients and groups < ticks:
             if groups:
                 await self._sleep(TICK)
-            for client in list(self._node.clients.values())[:size]:
+            quiet = [client for client in self._node.clients.values() if not client.busy]
+            for client in quiet[:size]:
                 client.disconnect(codes.DISCONNECT_SHUTDOWN)
             groups += 1
         return groups

@@ -150,6 +150,10 @@ class BaseSession:
     def outbox(self) -> Outbox:
         return self._sink.outbox
 
+    @property
+    def busy(self) -> bool:
+        return False
+
     def end(self, disconnect: Disconnect | DisconnectCode) -> None:
         self._clean_up()
         self._sink.close(disconnect.code, disconnect.reason)
