@@ -95,6 +95,15 @@ def test_a_broken_rule_between_keys_is_an_error(
     )
 
 
+def test_a_certificate_that_cannot_be_read_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tls = {"enabled": True, "cert_pem": "/nowhere", "key_pem": SECRET}
+    status, (line,) = run(capsys, "check", written(tmp_path, {"http_server": {"tls": tls}}))
+    assert status == 1
+    assert "error: http_server.tls.cert_pem: must be PEM" in line
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]"])
 def test_a_file_that_is_no_configuration(
     content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]

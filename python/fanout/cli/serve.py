@@ -85,7 +85,10 @@ def serve(
     """
     config, warnings = _configure(path, engine, demo, strict)
     config = _override(config, host, port, log_level)
-    log.configure(config.log.level)
+    try:
+        log.configure(config.log.level, config.log.file, config.log.format)
+    except OSError as error:
+        raise click.ClickException(f"cannot open log.file: {error.strerror}") from None
     for warning in warnings:
         log.logger.warning("%s", warning)
     return _run(config, demo)
@@ -139,4 +142,7 @@ def _run(config: Config, demo: bool) -> int:
 
 def _cannot_listen(config: Config, reason: str | None) -> click.ClickException:
     server = config.http_server
-    return click.ClickException(f"cannot listen on {server.address or '*'}:{server.port}: {reason}")
+    places = f"{server.address or '*'}:{server.port}"
+    if server.internal_port is not None:
+        places += f" and {server.internal_address or server.address or '*'}:{server.internal_port}"
+    return click.ClickException(f"cannot listen on {places}: {reason}")

@@ -152,7 +152,8 @@ async def serve(config: Config, *, demo: bool = False) -> None:
     try:
         await server.start()
         logger.info("%s", listening_line(
-            fanout.__version__, config.http_server.address, server.port, server.node.engine.name))
+            fanout.__version__, config.http_server.address, server.port, server.node.engine.name,
+            tls=config.http_server.tls.enabled))
         await _signal()
         logger.info("shutting down: %d clients are asked to leave", len(server.node.clients))
     finally:

@@ -1,4 +1,4 @@
-"""The server's log: one line per record, on standard error.
+"""The server's log: one line per record, on standard error or in a file.
 
     2026-01-31T12:00:00.000Z INFO fanout 0.1.0 listening on http://127.0.0.1:8000 (engine memory)
 
@@ -9,9 +9,11 @@ own. Nothing logs tokens, keys or the values of a configuration.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
+from typing import TextIO
 
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -58,20 +60,45 @@ class LineFormatter(logging.Formatter):
         return super().format(record).translate(_ESCAPES)
 
 
+class JSONFormatter(logging.Formatter):
+    """An object a line: ``time``, ``level``, ``message``, and ``error``, a traceback."""
+
+    default_time_format = LineFormatter.default_time_format
+    default_msec_format = LineFormatter.default_msec_format
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        # In ASCII: half of a surrogate pair, which a client may send, stays an escape.
+        return json.dumps(line)
+
+
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs only
     """A type of its own, so that :func:`configure` finds what it set before."""
 
 
-def configure(level: str) -> None:
+def configure(level: str, file: str = "", form: str = "text") -> None:
     """Log at one of :data:`~fanout.server.config.LOG_LEVELS` from now on.
 
+    ``file`` is appended to, and made if it is not there; ``""`` is standard
+    error. ``form`` is one of :data:`~fanout.server.config.LOG_FORMATS`.
     Replaces what an earlier call set up, and leaves other handlers alone.
+    Raises ``OSError`` for a file that cannot be opened.
     """
+    stream = _open(file) if file else sys.stderr
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
         root.removeHandler(handler)
-    handler = _Handler(sys.stderr)
-    handler.setFormatter(LineFormatter())
+        if handler.stream is not sys.stderr:
+            handler.stream.close()
+    handler = _Handler(stream)
+    handler.setFormatter(JSONFormatter() if form == "json" else LineFormatter())
     root.addHandler(handler)
     root.setLevel(_LEVELS[level])
     # Its lines hold whole request targets, where clients may put tokens.
@@ -79,12 +106,20 @@ def configure(level: str) -> None:
     logging.getLogger("aiohttp.server").addFilter(_not_a_bad_request)
 
 
-def listening_line(version: str, host: str, port: int, engine: str) -> str:
+def _open(file: str) -> TextIO:
+    # Surrogates: as standard error has it, so that no record is lost to one.
+    return open(file, "a", encoding="utf-8", errors="backslashreplace")
+
+
+def listening_line(
+    version: str, host: str, port: int, engine: str, *, tls: bool = False
+) -> str:
     """What is logged once the server accepts connections."""
     if not host:
         host = "0.0.0.0"
     shown = f"[{host}]" if ":" in host else host
-    return f"fanout {version} listening on http://{shown}:{port} (engine {engine})"
+    scheme = "https" if tls else "http"
+    return f"fanout {version} listening on {scheme}://{shown}:{port} (engine {engine})"
 
 
 def _not_a_bad_request(record: logging.LogRecord) -> bool:

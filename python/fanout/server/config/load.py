@@ -17,6 +17,7 @@ from fanout.server.config.errors import ConfigError, UnknownKey
 from fanout.server.config.model import Config
 from fanout.server.config.parsing import parse_file
 from fanout.server.config.reader import read
+from fanout.server.config.tls import server_context
 
 __all__ = ["DEMO_NAMESPACE", "demo_config", "load", "problems", "with_demo"]
 
@@ -77,6 +78,8 @@ def problems(
         warnings += more
         if not errors:
             check(config)
+            for name in ("tls", "internal_tls"):
+                server_context(getattr(config.http_server, name), f"http_server.{name}")
             warnings += [*advice(config), *filter(None, [closed(config)])]
     except ConfigError as error:
         errors.append(error)
