@@ -228,6 +228,12 @@ async def test_a_batch_keeps_its_order(api: Backend) -> None:
     assert [p["data"] for p in history["publications"]] == list(range(2990, 3000))
 
 
+async def test_a_batch_has_a_bound(api: Backend) -> None:
+    body = '{"commands": [' + ",".join(["{}"] * 100_001) + "]}"
+    status, _, said = await api.send("/api/batch", body)
+    assert (status, said) == (413, b"a batch may have at most 100000 commands\n")
+
+
 async def test_an_empty_batch(api: Backend) -> None:
     assert await api.reply("batch") == await api.reply("batch", commands=[]) == {"replies": []}
 

@@ -150,6 +150,11 @@ async def test_broadcast(api: Backend) -> None:
     for channels in ([], None):
         assert await api.error("broadcast", channels=channels, data=1) == (
             107, "bad request: channels must not be empty")
+    assert await api.error("broadcast", channels=["a"] * 100_001, data=1) == (
+        107, "bad request: channels must be at most 100000, not 100001")
+    result = await api.call("broadcast", channels=["json:a", "object:a", "json:b"], data=[1])
+    assert [list(response) for response in result["responses"]] == [
+        ["result"], ["error"], ["result"]]
     many = await api.call("broadcast", channels=[f"c{n}" for n in range(3000)], data=1)
     assert [r["result"]["offset"] for r in many["responses"]] == [1] * 3000
     await peer.close()

@@ -21,6 +21,7 @@ __all__ = ["BODY_LIMIT", "ServerAPIEndpoint"]
 log = logging.getLogger("fanout.server")
 
 BODY_LIMIT = 16 * 1024 * 1024       # bytes of one request
+MOST_COMMANDS = 100_000             # of one batch
 ERROR_MODE_HEADER = "X-Centrifugo-Error-Mode"
 
 # The numbers that the older form of a command knows its methods by.
@@ -154,6 +155,10 @@ class ServerAPIEndpoint:
 
     async def _batch(self, request: web.Request) -> web.StreamResponse:
         batch = _decoded(self._batch_decoder, await read_body(request, BODY_LIMIT))
+        if len(batch.commands or ()) > MOST_COMMANDS:
+            raise web.HTTPRequestEntityTooLarge(
+                max_size=MOST_COMMANDS, actual_size=len(batch.commands or ()),
+                text=f"a batch may have at most {MOST_COMMANDS} commands\n")
         calls: list[tuple[str, types.Request] | None] = []
         for command in batch.commands or ():
             name = next((name for name in METHODS if getattr(command, name) is not None), None)

@@ -24,6 +24,7 @@ from fanout.server.permissions import ChannelRules, Permissions, fits_format
 
 __all__ = ["METHODS", "Method", "RPCHandler", "ServerAPI"]
 
+MOST_CHANNELS = 100_000     # channels of one broadcast
 BATCH_SIZE = 1024       # calls of a parallel batch that are under way together
 
 RPCHandler = Callable[[bytes], bytes | Awaitable[bytes | None] | None]
@@ -105,20 +106,20 @@ class ServerAPI:
         self, calls: list[tuple[str, types.Request] | None], parallel: bool
     ) -> list[types.Result | APIError]:
         """Do several calls, one after the other or together; None is no known method."""
-        room = asyncio.Semaphore(BATCH_SIZE if parallel else 1)
+        results: list[types.Result | APIError] = [APIError(errors.METHOD_NOT_FOUND)] * len(calls)
+        waiting = iter(enumerate(calls))
 
-        async def one(call: tuple[str, types.Request] | None) -> types.Result | APIError:
-            if call is None:
-                return APIError(errors.METHOD_NOT_FOUND)
-            async with room:
-                try:
-                    return await self.call(*call)
-                except APIError as error:
-                    return error
+        async def work() -> None:
+            for number, call in waiting:
+                if call is not None:
+                    try:
+                        results[number] = await self.call(*call)
+                    except APIError as error:
+                        results[number] = error
 
-        if parallel:
-            return await asyncio.gather(*map(one, calls))
-        return [await one(call) for call in calls]
+        await asyncio.gather(*(
+            work() for _ in range(min(BATCH_SIZE, len(calls)) if parallel else 1)))
+        return results
 
     # ---- publishing ----------------------------------------------------
 
@@ -133,15 +134,21 @@ class ServerAPI:
     async def broadcast(self, request: types.BroadcastRequest) -> types.BroadcastResult:
         if not request.channels:
             raise bad_request("channels must not be empty")
+        if len(request.channels) > MOST_CHANNELS:
+            raise bad_request(
+                f"channels must be at most {MOST_CHANNELS}, not {len(request.channels)}")
         data = _data(request)
         refused: dict[int, APIError] = {}
         channels = []
+        checked: dict[ChannelRules, APIError | None] = {}    # the data need be read but once
         for number, channel in enumerate(request.channels):
-            try:
-                _check_publication(self._rules(channel), data)
+            refusal = self._refusal(channel, data, checked)
+            if refusal is None:
                 channels.append(channel)
-            except APIError as error:
-                refused[number] = error
+            else:
+                refused[number] = refusal
+            if number % BATCH_SIZE == 0:
+                await asyncio.sleep(0)      # others have their turn
         published = iter(
             await self._node.broadcast(channels, data, **_publish_options(request))
             if channels else [])
@@ -287,6 +294,22 @@ class ServerAPI:
             raise APIError(errors.UNKNOWN_CHANNEL)
         self._node.checked_options(channel)
         return rules
+
+    def _refusal(
+        self, channel: str, data: bytes, checked: dict[ChannelRules, APIError | None]
+    ) -> APIError | None:
+        """Why ``data`` may not be published into ``channel``; ``checked`` keeps what is known."""
+        try:
+            rules = self._rules(channel)
+        except Exception as error:
+            return as_api_error(error, "broadcast")
+        if rules not in checked:
+            try:
+                _check_publication(rules, data)
+                checked[rules] = None
+            except APIError as error:
+                checked[rules] = error
+        return checked[rules]
 
     def _with_presence(self, channel: str | None) -> str:
         if not self._rules(channel).options.presence:
