@@ -83,6 +83,22 @@ async def test_who_ignores_the_close_frame_is_cut(own_process: Process) -> None:
     deaf.close()
 
 
+async def test_after_a_signal_the_server_goes_on_for_as_long_as_it_was_told(
+    tmp_path: Path,
+) -> None:
+    server = Process({**OPEN, "shutdown": {"termination_delay": "1h"}}, tmp_path)
+    await asyncio.to_thread(server.start)
+    server.kill(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        while not any("going on for 3600 s" in line for line in server.log):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (await get(f"{server.http}/health"))[0] == 200
+    async with await connect(server.url) as peer:
+        assert "connect" in await peer.call(connect={})
+    server.kill(signal.SIGTERM)
+    assert await asyncio.to_thread(server.wait) == -signal.SIGTERM
+
+
 async def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     server = Process({**OPEN, "shutdown": {"timeout": "600s"}}, tmp_path)
     server.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.resources
+import os
 import pathlib
 import resource
 import signal
@@ -155,6 +156,9 @@ async def serve(config: Config, *, demo: bool = False) -> None:
             fanout.__version__, config.http_server.address, server.port, server.node.engine.name,
             tls=config.http_server.tls.enabled))
         await _signal()
+        if config.shutdown.termination_delay:
+            logger.info("going on for %g s before shutting down", config.shutdown.termination_delay)
+            await asyncio.sleep(config.shutdown.termination_delay)
         logger.info("shutting down: %d clients are asked to leave", len(server.node.clients))
     finally:
         await server.stop()
@@ -184,7 +188,13 @@ async def _signal() -> None:
         loop.add_signal_handler(number, received.set)
     await received.wait()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
+        # Not Python's own: its KeyboardInterrupt can get lost in a callback of the loop.
+        loop.add_signal_handler(number, _die_of, number)
+
+
+def _die_of(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _raise_file_limit() -> None:
