@@ -1,4 +1,4 @@
-"""A cluster of three nodes that share the slots; none has a replica."""
+"""A cluster of three nodes that share the slots; the first may have a replica."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class ClusterNode(ValkeyServer):
             ("cluster-node-timeout", str(_NODE_TIMEOUT_MS)),
             ("cluster-port", str(self.bus_port)),
             ("cluster-announce-ip", "127.0.0.1"),
+            ("repl-diskless-sync-delay", "0"),      # seconds for which a replica waits for others
             ("cluster-require-full-coverage", "yes" if self._full_coverage else "no"),
         ]
 
@@ -72,7 +73,9 @@ class Cluster:
     A context manager; entering takes about two seconds, as a node that has just
     started waits so long before it joins. With ``full_coverage`` all nodes
     refuse commands once they know that one has failed (the servers' default);
-    without, those that are up go on with the slots they have.
+    without, those that are up go on with the slots they have. With ``replica``
+    there is a fourth node that replicates the first, and takes its place when
+    that has failed.
     """
 
     def __init__(
@@ -82,11 +85,14 @@ class Cluster:
         persist: bool = False,
         password: str = "",
         full_coverage: bool = False,
+        replica: bool = False,
     ) -> None:
-        self.nodes = [
+        nodes = [
             ClusterNode(binary, persist=persist, password=password, full_coverage=full_coverage)
-            for _ in range(3)
+            for _ in range(4 if replica else 3)
         ]
+        self.nodes = nodes[:3]
+        self.replica = nodes[3] if replica else None
         self._owners = [self.nodes[slot * 3 // NUM_SLOTS] for slot in range(NUM_SLOTS)]
         self._clients: list[redis.RedisCluster] = []
 
@@ -128,18 +134,51 @@ class Cluster:
             slots = self.slots_of(node)
             node.ask("ADDSLOTSRANGE", slots[0], slots[-1])
         first, *others = self.nodes
+        if self.replica is not None:
+            self.replica.start()
+            self.replica.id = self.replica.ask("MYID")
+            others.append(self.replica)
         for node in others:
             first.ask("MEET", "127.0.0.1", node.port, node.bus_port)
         self.wait_ok()
+        if self.replica is not None:
+            self._replicate(self.replica, first)
+
+    @property
+    def _everyone(self) -> list[ClusterNode]:
+        return self.nodes if self.replica is None else [*self.nodes, self.replica]
+
+    def _replicate(self, replica: ClusterNode, master: ClusterNode) -> None:
+        replica.ask("REPLICATE", master.id)
+        wait_until(
+            lambda: replica.client().info("replication").get("master_link_status") == "up",
+            "the replica has what its master has")
+        # Who is to vote for it must know whose it is.
+        wait_until(
+            lambda: all("slave" in node.view()[1][replica.id] for node in self.nodes),
+            "all nodes know the replica")
+
+    def wait_promoted(self) -> None:
+        """Wait until the replica has the place of its master, which was killed or paused."""
+        replica, failed = self.replica, self.nodes[0]
+        assert replica is not None
+        self._owners = [replica if owner is failed else owner for owner in self._owners]
+        expected = [owner.id for owner in self._owners]
+        up = [replica, *self.nodes[1:]]
+        wait_until(
+            lambda: all(
+                node.view()[0] == expected and "cluster_state:ok" in node.ask("INFO")
+                for node in up),
+            "the replica has its master's slots, and all know")
 
     def wait_ok(self) -> None:
         """Wait until every node is up, answers, and agrees on whose the slots are."""
         expected = [owner.id for owner in self._owners]
 
         def agreed() -> bool:
-            for node in self.nodes:
+            for node in self._everyone:
                 owners, flags = node.view()
-                if owners != expected or len(flags) != len(self.nodes):
+                if owners != expected or len(flags) != len(self._everyone):
                     return False
                 if any(
                     words & {"fail", "fail?", "handshake", "disconnected"}
@@ -199,7 +238,7 @@ class Cluster:
         for client in self._clients:
             client.close()
         self._clients.clear()
-        for node in self.nodes:
+        for node in self._everyone:
             node.close()
 
     def __enter__(self) -> Self:

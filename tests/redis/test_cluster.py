@@ -278,6 +278,47 @@ async def test_a_cluster_that_is_gone_is_told_by_run(
         await engine.run(Told())
 
 
+async def test_the_replica_of_a_dead_node_takes_its_place(
+    make_engine: MakeEngine, prefix: str
+) -> None:
+    with Cluster(replica=True) as cluster:
+        dead = cluster.nodes[0]
+        (lost,) = names_on(cluster, prefix, dead, 1)
+        (safe,) = names_on(cluster, prefix, cluster.nodes[1], 1)
+        engine, told = await make_engine(url_of(cluster), timeout=1.0, ping_interval=0.2)
+        for channel in (lost, safe):
+            await engine.subscribe(channel)
+        before = [
+            await engine.publish_message(
+                lost, Message(lost, b"%d" % number), KEPT, idempotency_key=str(number), version=9)
+            for number in range(3)
+        ][0]
+        await engine.add_presence(lost, "c", ClientInfo("u", "c"))
+        # What the replica has not been told yet would be lost with the master.
+        with dead.client() as client:
+            assert client.wait(1, 10_000) == 1
+        dead.kill()
+        await told.lost()
+        assert (await engine.publish_message(safe, Message(safe, b"safe"), KEPT)).offset == 1
+        await asyncio.to_thread(cluster.wait_promoted)
+        page = await retried(lambda: engine.history_stream(lost))
+        assert [message.data for message in page.messages] == [b"0"]
+        assert list(await engine.presence(lost)) == ["c"]
+        # What was published is known there, by its key and by its version.
+        for key, version in (("0", 0), ("", 9)):
+            assert await engine.publish_message(
+                lost, Message(lost, b"again"), KEPT, idempotency_key=key, version=version
+            ) == before
+        await told.restored()
+        after = await engine.publish_message(lost, Message(lost, b"after"), KEPT)
+        assert after == StreamPosition(before.offset + 1, before.epoch)
+        await told.until(lambda: b"after" in told.data)
+        assert sorted(told.data) == [b"0", b"after", b"safe"]
+        assert sorted(await engine.channels()) == sorted([lost, safe])
+        await engine.publish_control(ControlMessage("n", "m"))
+        await told.until(lambda: "control" in [kind for kind, _, _ in told.arrived])
+
+
 async def test_any_node_leads_to_all(
     make_engine: MakeEngine, cluster: Cluster, prefix: str
 ) -> None:

@@ -343,6 +343,21 @@ async def test_a_server_that_hangs_is_left_and_found_again(
     assert len(told.errors) == 1
 
 
+async def test_an_engine_whose_server_goes_on_just_now_can_be_closed(
+    make_engine: MakeEngine, own_server: ValkeyServer
+) -> None:
+    """The links are connecting; that an answer comes then must not save them."""
+    for _ in range(10):
+        engine, _ = await make_engine(own_server.url)
+        engine._settings.timeout = 0.1
+        own_server.pause()
+        with pytest.raises(EngineUnavailableError):
+            await engine.publish_message("ch", message(1))
+        own_server.resume()
+        async with asyncio.timeout(PATIENCE):
+            await engine.close()
+
+
 async def test_a_pause_shorter_than_the_time_limit_is_no_loss(
     make_engine: MakeEngine, own_server: ValkeyServer
 ) -> None:

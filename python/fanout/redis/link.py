@@ -104,6 +104,7 @@ class Link(abc.ABC):
         self.wire: Wire | None = None
         self._loop = asyncio.get_running_loop()
         self._keeper: asyncio.Task[None] | None = None
+        self._is_ending = False
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._pulse: asyncio.TimerHandle | None = None
         self._longest_pause = min(_LONGEST_PAUSE, settings.timeout)
@@ -152,6 +153,7 @@ class Link(abc.ABC):
 
     async def close(self) -> None:
         """End the connection and never open it again."""
+        self._is_ending = True
         if self._keeper is not None:
             self._keeper.cancel()
             # It has been told to end, whatever it was at.
@@ -255,6 +257,11 @@ class Link(abc.ABC):
                         writer = await self.dialer.dial()
                 except Exception as error:
                     self.trouble = reason(error)
+                # A cancellation may get lost where an answer comes at the same time.
+                if self._is_ending:
+                    if writer is not None:
+                        writer.transport.abort()
+                    return
             try:
                 self._connected(writer)
             except Exception as error:
