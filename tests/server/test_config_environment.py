@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fanout.server.config import Config, ConfigError, UnknownKey, load
 from fanout.server.config.environment import variables
@@ -323,3 +325,22 @@ def test_a_header_may_hold_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     config, _ = from_environment({"rpc": {"proxy": proxy}})
     assert config.rpc.proxy.http.static_headers == {"Authorization": f"Bearer {SECRET}!"}
     assert SECRET not in repr(config)
+
+
+TEXTS = st.one_of(
+    st.text(),
+    st.text(st.sampled_from('[]{}":, 0123456789truefalsenmh-')),
+    st.sampled_from(["[" * 10_000, "9" * 5000, "[null]", "[[]]", "{}", '{"a": null}', "\ud800"]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("name"), inner),
+    ).map(json.dumps),
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(variables())), TEXTS, max_size=4))
+def test_any_text_is_taken_or_refused(environ: dict[str, str]) -> None:
+    try:
+        load(None, environ={f"FANOUT_{name}": text for name, text in environ.items()})
+    except ConfigError as error:
+        assert "\n" not in str(error)

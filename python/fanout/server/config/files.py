@@ -20,10 +20,12 @@ def read_secret(path: str, key: str) -> str:
         with Path(path).open("rb") as file:
             content = file.read(MAX_SIZE + 1)
         text = content.decode()
-    except (OSError, ValueError) as error:
-        # ValueError: the file is not UTF-8, or its name has a zero byte.
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(key, f"the file cannot be read: {why}", path) from None
+    except OSError as error:
+        raise ConfigError(key, f"the file cannot be read: {error.strerror}", path) from None
+    except UnicodeDecodeError:
+        raise ConfigError(key, "the file cannot be read: it is not UTF-8", path) from None
+    except ValueError as error:  # the path has a zero byte, or cannot be encoded
+        raise ConfigError(key, f"the file cannot be read: {error}", path) from None
     if len(content) > MAX_SIZE:
         raise ConfigError(key, f"the file is larger than {MAX_SIZE} bytes", path)
     text = text.removesuffix("\n").removesuffix("\r")
