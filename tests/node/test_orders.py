@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import time
@@ -286,6 +287,15 @@ ORDERS = [
 @pytest.mark.parametrize("order", ORDERS, ids=repr)
 def test_an_order_comes_back(order: Any) -> None:
     assert READERS[order.method](order.to_params()) == order
+
+
+def test_nothing_of_a_reply_is_left_out() -> None:
+    for order, reply in (
+        (SubscribeOrder(Target("u"), "a"), SubscribeReply),
+        (RefreshOrder(Target("u"), RefreshReply()), RefreshReply),
+    ):
+        told = set(json.loads(order.to_params()))
+        assert {field.name for field in dataclasses.fields(reply)} <= told
 
 
 @pytest.mark.parametrize("change", [None, 7, "x", [], {}, -1.5, True, "\ud800", [7], 1e400],
