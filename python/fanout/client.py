@@ -113,6 +113,7 @@ class Client:
     to its connect. ``session`` is a secret that whoever sends its commands over
     another connection must know, ``""`` where nobody does. ``transport`` and
     ``encoding`` are what it speaks, such as ``"websocket"`` and ``"json"``.
+    ``connected_at`` is when it connected, in seconds since 1970; 0 before.
 
     Its coroutines are what a protocol's commands come down to. They raise
     :exc:`fanout.ClientError` for an error reply and :exc:`fanout.Disconnect`
@@ -121,8 +122,9 @@ class Client:
 
     __slots__ = (
         "__weakref__", "_client_refresh", "_deadline", "_pending", "_presence_timer",
-        "_subscriptions", "_transport", "capabilities", "closed", "connected", "encoding",
-        "expire_at", "id", "info", "meta", "node", "session", "state", "transport", "user",
+        "_subscriptions", "_transport", "capabilities", "closed", "connected", "connected_at",
+        "encoding", "expire_at", "id", "info", "meta", "node", "session", "state", "transport",
+        "user",
     )
 
     def __init__(
@@ -141,6 +143,7 @@ class Client:
         self.transport = transport_name
         self.encoding = encoding
         self.connected = False
+        self.connected_at = 0.0
         self.closed = False
         self._transport = transport
         # Few subscriptions have anything of their own, so none costs nothing.
@@ -212,6 +215,7 @@ class Client:
         self._client_refresh = reply.client_refresh
         self.node.enter(self)
         self.connected = True
+        self.connected_at = time.time()
         self._set_deadline(reply.expire_at)
         subs: dict[str, SubscribeResult] = {}
         if reply.subs:
@@ -439,7 +443,9 @@ class Client:
         if self._deadline is not None:
             self._deadline.cancel()
         node = self.node
+        node.counters.disconnected(disconnect.code)
         departures = [self._departure(channel) for channel in self.channels]
+        node.counters.unsubscribed += len(departures)
         for subscription in (self._subscriptions or {}).values():
             subscription.end()
         for channel in node.hub.remove(self._transport.outbox):
@@ -563,6 +569,12 @@ class Client:
             _SLOW[options.slow], delta=delta,
             base=_base(track, missed, since) if delta and event.tags_filter is None else None,
             tags_filter=event.tags_filter)
+        node.counters.subscribed += 1
+        if since is not None:
+            if missed is None:
+                node.counters.unrecovered += 1
+            else:
+                node.counters.recovered += 1
         self._remember(channel, subscription)
         if options.presence and self._presence_timer is None:
             self._presence_timer = Timer(node.expiry, self._on_presence_timer)
@@ -612,6 +624,7 @@ class Client:
         if not hub.is_subscribed(self._transport.outbox, channel):
             return None
         left = self._departure(channel)
+        self.node.counters.unsubscribed += 1
         if hub.unsubscribe(self._transport.outbox, channel):
             self.node.interest.vacated(channel)
         if self._subscriptions is not None:

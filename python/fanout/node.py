@@ -24,6 +24,7 @@ from fanout._outbox import Outbox
 from fanout._subscription import LocalQueue
 from fanout.client import Client
 from fanout.cluster import ClusterNode
+from fanout.counters import Counters
 from fanout.engine import Engine
 from fanout.errors import (
     BackpressureError,
@@ -203,6 +204,7 @@ class Node(ClusterNode):
         self._state = "new"
         self._started = 0.0
         self._published = 0
+        self.counters = Counters()
         # What `info` tells of this node beside its own figures, for all nodes to see.
         self.measure: Callable[[], Mapping[str, float]] | None = None
         self._sessions: dict[str, object] = {}
@@ -468,6 +470,7 @@ class Node(ClusterNode):
     async def remove_history(self, channel: str) -> None:
         """Forget the kept messages of ``channel``."""
         await self.engine.remove_history(channel)
+        self.positions.forget_readings(channel)
 
     # ---- figures -------------------------------------------------------
 
@@ -534,10 +537,12 @@ class Node(ClusterNode):
         if self._state != "running":
             raise codes.DISCONNECT_SHUTDOWN()
         self._roster.enter(client)
+        self.counters.came(client.transport, client.encoding)
 
     def exit(self, client: Client) -> None:
         """A client is gone."""
         self._roster.exit(client)
+        self.counters.went(client.transport, client.encoding)
 
     def add_session(self, session_id: str, session: object) -> None:
         """Let requests that name ``session_id`` find their session at this node."""

@@ -33,20 +33,29 @@ POSITIONED = 2              # the hub's flag of those who are told when somethin
 HELD_LIMIT = 16_777_216     # bytes of messages that wait while the history is read
 MESSAGE_SIZE = 200          # bytes of a waiting message besides its data
 TRIES = 5                   # reads of a history that fail, though the engine can be reached
+SHARED_FOR = 1.0            # seconds for which what one client missed is kept for others
+SHARED_FOR_AT_MOST = 10.0   # seconds, however many come: what expires must not live on here
+SHARED_LIMIT = 1_048_576    # bytes of it, above which it is not kept
+MOST_SHARED = 64            # places of one channel that are kept
 BATCH = 256                 # histories read at the same time
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0      # seconds between two tries to read the history
 
 
 class Reading:
-    """A client's missed messages on their way, and what was delivered meanwhile."""
+    """What clients at one place missed, and what was delivered since it was read.
 
-    __slots__ = ("page", "recorded", "recorded_bytes", "waiting")
+    It serves all who come back to that place within a moment.
+    """
+
+    __slots__ = ("is_full", "page", "recorded", "recorded_bytes", "used", "waiting")
 
     def __init__(self, page: asyncio.Task[HistoryPage]) -> None:
         self.page = page
         self.recorded: list[Message] = []
         self.recorded_bytes = 0
         self.waiting = 0
+        self.used = True        # since it was last looked at whether anybody comes
+        self.is_full = False    # something was delivered that is not recorded
 
 
 class Track:
@@ -128,6 +137,7 @@ class Track:
 
     def _lose(self) -> None:
         self.whole = False
+        self._positions.num_lost += 1
         # What they read and recorded may be of what the stream is no more: they read again.
         self.readings.clear()
 
@@ -185,6 +195,8 @@ class Positions:
         self._tracks: dict[str, Track] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.get = self._tracks.get
+        self.num_repairs = 0
+        self.num_lost = 0       # streams of which something was lost to subscribers
 
     def watch(self, channel: str, options: ChannelOptions) -> Track | None:
         """The track of a channel that gets a subscriber, or None when it does not recover."""
@@ -223,23 +235,31 @@ class Positions:
         """
         while True:
             reading = track.readings.get(since)
-            if reading is None:
+            if reading is None or reading.is_full:
                 reading = track.readings[since] = Reading(self.start(
                     self._engine.history_stream(track.channel, since, self._limit or None)))
+                self._keep(track, since, reading)
             reading.waiting += 1
+            reading.used = True
             try:
                 page = await finished(reading.page)
                 if track.readings.get(since) is not reading:
                     continue
                 track.begin_at(page)
+                if not page.recoverable or page.position.epoch != track.epoch:
+                    return None
                 if not await self._reach(track, page, since):
+                    self._drop(track, since, reading)
                     return None
                 if track.readings.get(since) is reading:
                     break
+            except BaseException:
+                self._drop(track, since, reading)
+                raise
             finally:
                 reading.waiting -= 1
-                if not reading.waiting and track.readings.get(since) is reading:
-                    del track.readings[since]
+                if not reading.waiting and len(track.readings) > MOST_SHARED:
+                    self._drop(track, since, reading)
         missed = [message for message in page.messages if message.offset <= track.offset]
         missed += [
             message for message in reading.recorded
@@ -297,6 +317,37 @@ class Positions:
         ):
             reading.recorded.append(message)
             reading.recorded_bytes += _size(message)
+        else:
+            reading.is_full = True
+
+    def _keep(self, track: Track, since: StreamPosition, reading: Reading) -> None:
+        """Have the reading serve others as long as they come, if it is no burden."""
+
+        loop = asyncio.get_running_loop()
+        end = loop.time() + SHARED_FOR_AT_MOST
+
+        def look() -> None:
+            if track.readings.get(since) is not reading:
+                return
+            if reading.waiting or (
+                reading.used and loop.time() < end and not _is_large(reading)
+            ):
+                reading.used = False
+                loop.call_later(SHARED_FOR, look)
+            else:
+                self._drop(track, since, reading)
+
+        loop.call_later(SHARED_FOR, look)
+
+    def _drop(self, track: Track, since: StreamPosition, reading: Reading) -> None:
+        if track.readings.get(since) is reading:
+            del track.readings[since]
+
+    def forget_readings(self, channel: str) -> None:
+        """What was read of the channel's history is not there any more."""
+        track = self.get(channel)
+        if track is not None:
+            track.readings.clear()
 
     def doubt(self, channels: Collection[str], *, cut: bool) -> None:
         """The engine's link broke, or is back: the streams may have been set back."""
@@ -317,6 +368,7 @@ class Positions:
         """
         track.verify |= verify
         if track.repairing is None:
+            self.num_repairs += 1
             track.whole = True
             track.repairing = self.start(self._repair(track))
         elif verify:
@@ -512,6 +564,13 @@ async def finished(task: asyncio.Task[T]) -> T:
     if task.cancelled():
         raise ClosedError("the node shuts down")
     return task.result()
+
+
+def _is_large(reading: Reading) -> bool:
+    size = reading.recorded_bytes
+    if reading.page.done() and not reading.page.cancelled() and not reading.page.exception():
+        size += sum(_size(message) for message in reading.page.result().messages)
+    return size > SHARED_LIMIT
 
 
 def _size(message: Message) -> int:

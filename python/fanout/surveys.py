@@ -83,6 +83,8 @@ class Surveys:
         self._waiting: dict[int, Survey] = {}
         self._ids = itertools.count(1)
         self._answering = 0
+        self.num_asked = 0
+        self.num_incomplete = 0     # of those, how many not all nodes answered
         self._closed = False
 
     def register(self, method: str, handler: SurveyHandler) -> None:
@@ -115,6 +117,7 @@ class Surveys:
             raise BackpressureError(f"{MOST_WAITING} surveys are under way already")
         survey = Survey([*others, self._uid] if ask_here else others)
         number = next(self._ids)
+        self.num_asked += 1
         self._waiting[number] = survey
         try:
             async with asyncio.timeout(seconds):
@@ -132,6 +135,7 @@ class Surveys:
             if survey.done.done() and not survey.done.cancelled():
                 survey.done.exception()     # looked at, whether it was awaited or not
         if survey.missing:
+            self.num_incomplete += 1
             raise SurveyError(method, survey.answers, survey.missing)
         return survey.answers
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
@@ -15,6 +16,7 @@ import fanout
 from fanout._json import valid_json
 from fanout._message import Message
 from fanout.codes import DISCONNECT_FORCE
+from fanout.counters import Calls
 from fanout.events import RefreshReply, SubscribeReply
 from fanout.handlers import answer
 from fanout.node import Node
@@ -80,6 +82,7 @@ class ServerAPI:
         self._node = node
         self._permissions = permissions
         self._metrics_interval = metrics_interval
+        self.calls = Calls()        # what was called, and what came of it
         self._rpc: dict[str, RPCHandler] = {}
 
     def on_rpc(self, method: str, handler: RPCHandler) -> None:
@@ -94,13 +97,18 @@ class ServerAPI:
 
     async def call(self, method: str, request: types.Request) -> types.Result:
         """Do what a method is asked; raises :exc:`APIError` and nothing else."""
+        began = perf_counter()
         try:
             if not METHODS[method].available:
                 raise APIError(errors.NOT_AVAILABLE)
             result: types.Result = await getattr(self, method)(request)
             return result
         except Exception as error:
-            raise as_api_error(error, method) from None
+            failure = as_api_error(error, method)
+            self.calls.failed(method, failure.code)
+            raise failure from None
+        finally:
+            self.calls.done(method, perf_counter() - began)
 
     async def batch(
         self, calls: list[tuple[str, types.Request] | None], parallel: bool

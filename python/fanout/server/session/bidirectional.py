@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import perf_counter
 
 from fanout import codes
 from fanout.codes import ClientError, Disconnect, ErrorCode
@@ -133,6 +134,7 @@ class Session(BaseSession):
         elif _is_pong(command):
             self.on_pong()
             return
+        began = perf_counter()
         try:
             await self._dispatch(command)
         except ClientError as error:
@@ -149,6 +151,8 @@ class Session(BaseSession):
         except Exception:
             logger.exception("a command failed")
             self._fail(command, codes.ERROR_INTERNAL)
+        finally:
+            self._node.counters.commands.done(_method(command), perf_counter() - began)
 
     async def _dispatch(self, command: Command) -> None:
         """Run the command's method; the order is the protocol's."""
@@ -272,6 +276,7 @@ class Session(BaseSession):
             expire_at > 0, time_left(expire_at))))
 
     def _fail(self, command: Command, error: ClientError | ErrorCode) -> None:
+        self._node.counters.commands.failed(_method(command), error.code)
         if command.send is not None and not command.id:
             return      # nobody waits for an answer to this
         self._refused = not self.client.connected
@@ -287,9 +292,19 @@ def _is_pong(command: Command) -> bool:
     return command.id == 0 and command.send is None
 
 
+def _method(command: Command) -> str:
+    """Which of its methods is run; ``"none"`` when it has none."""
+    for method in _METHODS:
+        if getattr(command, method) is not None:
+            return method
+    return "none"
+
+
 def _may_overlap(command: Command) -> bool:
     """Whether it waits for a handler that others need not wait for."""
     return command.id != 0 and command.unsubscribe is None and command.connect is None
 
 
 _EMPTY = wire.Empty()
+# In the order in which one wins.
+_METHODS = Command.__struct_fields__[1:]

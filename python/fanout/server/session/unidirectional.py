@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from fanout import codes
 from fanout.codes import ClientError, Disconnect
 from fanout.node import Node
@@ -35,13 +37,20 @@ class UniSession(BaseSession):
         Raises :exc:`fanout.ClientError` or :exc:`fanout.Disconnect` when it is
         refused: how that is said is the transport's.
         """
+        began = perf_counter()
+        commands = self._node.counters.commands
         try:
             result = await self._connect(request)
-        except (Disconnect, ClientError):
+        except ClientError as error:
+            commands.failed("connect", error.code)
+            raise
+        except Disconnect:
             raise
         except Exception:
             logger.exception("a connect failed")
             raise codes.DISCONNECT_INTERNAL() from None
+        finally:
+            commands.done("connect", perf_counter() - began)
         self._connected(self._protocol.push(wire.Push(connect=result)))
 
     def push_refresh(self, expire_at: float) -> None:
