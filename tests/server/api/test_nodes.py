@@ -1,4 +1,4 @@
-"""The server API of one node reaches the clients of all: two servers on one Valkey."""
+"""The server API of one node reaches the clients of all: two servers on one broker."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from typing import Any
 
 import pytest
 
+from tests.brokers.nats import NatsServer
 from tests.brokers.valkey import ValkeyServer
 from tests.server.api.calling import SETTINGS, Backend, api_server
 from tests.system.waiting import equal, until
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as running:
-        yield running
+@pytest.fixture(scope="module", params=["valkey", "nats"])
+def engine(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """The configuration of an engine whose broker runs."""
+    prefix = f"api-{secrets.token_hex(4)}"
+    if request.param == "valkey":
+        with ValkeyServer() as valkey:
+            yield {"type": "redis", "redis": {"address": valkey.url, "prefix": prefix}}
+    else:
+        with NatsServer(jetstream=True) as nats:
+            url = f"nats://127.0.0.1:{nats.port}"
+            yield {"type": "nats", "nats": {"url": url, "prefix": prefix, "jetstream": True}}
 
 
 @pytest.fixture
-async def nodes(broker: ValkeyServer, quiet: None) -> AsyncIterator[tuple[Backend, Backend]]:
+async def nodes(engine: dict[str, Any], quiet: None) -> AsyncIterator[tuple[Backend, Backend]]:
     """Two servers that know of each other."""
-    engine = {"type": "redis", "redis": {
-        "address": broker.url, "prefix": f"api-{secrets.token_hex(4)}"}}
     async with contextlib.AsyncExitStack() as stack:
         one, two = [
             await stack.enter_async_context(api_server(
@@ -94,13 +100,13 @@ async def test_channels_and_info_are_of_all_nodes(nodes: tuple[Backend, Backend]
 
 async def test_history_and_idempotency_are_shared(nodes: tuple[Backend, Backend]) -> None:
     one, two = nodes
-    first = await one.call("publish", channel="a", data=1, idempotency_key="k", version=3)
-    assert await two.call("publish", channel="a", data=2, idempotency_key="k") == first
-    assert await two.call("publish", channel="a", data=3, version=3) == first
-    history = await two.call("history", channel="a", limit=-1)
+    first = await one.call("publish", channel="kept", data=1, idempotency_key="k", version=3)
+    assert await two.call("publish", channel="kept", data=2, idempotency_key="k") == first
+    assert await two.call("publish", channel="kept", data=3, version=3) == first
+    history = await two.call("history", channel="kept", limit=-1)
     assert [p["data"] for p in history["publications"]] == [1]
-    await two.call("history_remove", channel="a")
-    assert (await one.call("history", channel="a", limit=-1))["publications"] == []
+    await two.call("history_remove", channel="kept")
+    assert (await one.call("history", channel="kept", limit=-1))["publications"] == []
 
 
 async def test_a_survey_over_the_broker(nodes: tuple[Backend, Backend]) -> None:
