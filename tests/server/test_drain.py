@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def paused(server: InProcess, pauses: Pauses, budget: float) -> Drain:
     return drain
 
 
+async def told(peers: Iterable[Peer]) -> Counter[tuple[int, str]]:
+    """With what the server ended each of the connections, which are closed here too."""
+    endings: Counter[tuple[int, str]] = Counter()
+    for peer in peers:
+        endings[await peer.closed()] += 1
+        await peer.close()
+    return endings
+
+
 async def clients(server: InProcess, count: int) -> list[Peer]:
     return list(await asyncio.gather(*(server.client() for _ in range(count))))
 
@@ -68,16 +78,16 @@ async def test_clients_are_told_group_by_group() -> None:
         peers = await clients(server, 2 * SMALLEST_GROUP + 20)
         # In the order in which they came, so that nobody is forgotten.
         order = list(server.node.clients)
-        told: list[str] = []
+        left: list[str] = []
 
         @server.node.on_disconnect
         async def disconnected(client: object, disconnect: object) -> None:
-            told.append(client.id)  # type: ignore[attr-defined]
+            left.append(client.id)  # type: ignore[attr-defined]
 
         assert await drain.spread() == 3
-        assert {await peer.closed() for peer in peers} == {SHUTDOWN}
-        await server.settled(lambda: len(told) == len(order))
-        assert told == order
+        assert await told(peers) == {SHUTDOWN: len(peers)}
+        await server.settled(lambda: len(left) == len(order))
+        assert left == order
     assert pauses.lengths == [TICK, TICK]
     assert pauses.clients_left == [SMALLEST_GROUP + 20, 20]
 
@@ -91,7 +101,7 @@ async def test_a_short_budget_makes_the_groups_larger() -> None:
         pauses.end()
         peers = await clients(server, 2 * SMALLEST_GROUP + 20)
         assert await drain.spread() == 2
-        assert {await peer.closed() for peer in peers} == {SHUTDOWN}
+        assert await told(peers) == {SHUTDOWN: len(peers)}
     assert pauses.clients_left == [SMALLEST_GROUP + 10]
 
 
@@ -102,7 +112,7 @@ async def test_without_a_budget_all_are_told_at_once() -> None:
         drain = paused(server, pauses, 0)
         peers = await clients(server, SMALLEST_GROUP + 1)
         assert await drain.spread() == 1
-        assert {await peer.closed() for peer in peers} == {SHUTDOWN}
+        assert await told(peers) == {SHUTDOWN: len(peers)}
 
 
 @pytest.mark.usefixtures("quiet")
@@ -122,7 +132,7 @@ async def test_nobody_new_is_taken_while_others_are_still_here() -> None:
         # Its connection was taken before: it may connect, and is told to leave like the others.
         assert "connect" in await open_already.call(connect={})
         pauses.end()
-        assert {await peer.closed() for peer in [*peers, open_already]} == {SHUTDOWN}
+        assert await told([*peers, open_already]) == {SHUTDOWN: len(peers) + 1}
 
 
 @pytest.mark.usefixtures("quiet")
@@ -135,14 +145,14 @@ async def test_what_is_published_between_two_groups_reaches_those_who_are_left()
         writer = await server.client()
         server.stop()
         await pauses.began()
-        assert {await peer.closed() for peer in first} == {SHUTDOWN}
+        assert await told(first) == {SHUTDOWN: len(first)}
         for number in range(20):
             reply = await writer.call(publish={"channel": "room", "data": number})
             assert "publish" in reply
         pauses.end()
         got = [(await reader.next())["push"]["pub"]["data"] for _ in range(20)]
         assert got == list(range(20))
-        assert await reader.closed() == SHUTDOWN
+        assert await told([reader]) == {SHUTDOWN: 1}
 
 
 @pytest.mark.usefixtures("quiet")
@@ -163,11 +173,11 @@ async def test_who_waits_for_an_answer_gets_it_first() -> None:
         await asyncio.wait_for(called.wait(), 10)
         server.stop()
         await pauses.began()
-        assert await other.closed() == SHUTDOWN
+        assert await told([other]) == {SHUTDOWN: 1}
         answered.set()
         assert await waits.next() == {"id": 7, "rpc": {"data": "done"}}
         pauses.end()
-        assert await waits.closed() == SHUTDOWN
+        assert await told([waits]) == {SHUTDOWN: 1}
 
 
 @pytest.mark.usefixtures("quiet")
@@ -185,7 +195,7 @@ async def test_who_waits_too_long_is_told_with_the_rest() -> None:
         await waits.send({"id": 7, "rpc": {"method": "never"}})
         await asyncio.wait_for(called.wait(), 10)
         server.stop()
-        assert await waits.closed() == SHUTDOWN
+        assert await told([waits]) == {SHUTDOWN: 1}
 
 
 async def test_many_clients_of_a_process_are_all_told(tmp_path: Path) -> None:
@@ -195,8 +205,7 @@ async def test_many_clients_of_a_process_are_all_told(tmp_path: Path) -> None:
     for peer in peers:
         await peer.call(connect={})
     server.kill(signal.SIGTERM)
-    endings = Counter(await asyncio.gather(*(peer.closed() for peer in peers)))
-    assert endings == {SHUTDOWN: len(peers)}
+    assert await told(peers) == {SHUTDOWN: len(peers)}
     assert await asyncio.to_thread(server.wait) == 0
     log = "".join(server.log)
     assert f"{len(peers)} clients are asked to leave" in log
@@ -231,6 +240,8 @@ async def test_a_process_keeps_what_it_accepted_while_it_drains(tmp_path: Path) 
     while len(got) <= accepted:
         got.append((await reader.next())["push"]["pub"]["data"])
     assert got == list(range(accepted + 1))
+    for peer in (*crowd, reader, writer):
+        await peer.close()
     assert await asyncio.to_thread(server.wait) == 0
 
 
@@ -250,7 +261,8 @@ async def test_a_second_signal_does_not_wait_for_the_groups(
     # The first group is told: the signal has arrived.
     assert await peers[0].closed() == SHUTDOWN
     server.kill(number)
-    assert await asyncio.to_thread(server.wait) != 0
+    assert await asyncio.to_thread(server.wait) == -number
     deaf.close()
     for peer in peers:
-        await peer.close()
+        peer.websocket.transport.abort()
+        await peer.websocket.wait_closed()

@@ -40,6 +40,8 @@ async def test_a_signal_sends_clients_away(own_process: Process, number: signal.
         await peer.call(connect={})
     own_process.kill(number)
     assert {await peer.closed() for peer in peers} == {(3001, "shutdown")}
+    for peer in peers:
+        await peer.close()
     assert await asyncio.to_thread(own_process.wait) == 0
     assert "20 clients are asked to leave" in "".join(own_process.log)
     assert not [line for line in own_process.log if "ERROR" in line]

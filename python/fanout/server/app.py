@@ -22,6 +22,7 @@ from fanout.server.drain import Drain
 from fanout.server.engines import EngineStartError, make_engine
 from fanout.server.listening import Listening
 from fanout.server.log import listening_line, logger
+from fanout.server.metrics import MetricsEndpoint, NodeCollector, ToldFigures
 from fanout.server.permissions import Permissions
 from fanout.server.policy import Policy
 from fanout.server.session import SessionSettings
@@ -68,6 +69,8 @@ class Server:
         self._policy.install(self.node)
         self.api = server_api.ServerAPI(
             self.node, self._permissions, config.node.info_metrics_aggregate_interval)
+        self.node.measure = ToldFigures(
+            self.node, config.node.info_metrics_aggregate_interval)
         self._drain = Drain(self.node, config.shutdown.timeout)
         self._listening = Listening(
             config.http_server, max_line_size=longest_request_line(config))
@@ -111,6 +114,9 @@ class Server:
         transports.add_routes(external, self._drain.guard)
         if config.health.enabled:
             internal.add_get(config.health.handler_prefix, self._drain.health)
+        if config.prometheus.enabled:
+            metrics = MetricsEndpoint(NodeCollector(self.node, self.api, self._policy.proxies))
+            internal.add_get(config.prometheus.handler_prefix, metrics.handle)
         server_api.add_routes(config, self.api, external, internal)
         if self._demo:
             _add_demo(external)
