@@ -71,6 +71,29 @@ async def test_everybody_gets_everything(process: Process) -> None:
     assert summary.bytes_received > summary.delivered * 128
 
 
+async def test_everybody_gets_everything_in_protobuf(process: Process) -> None:
+    summary = await Run(plan(
+        process.http, channels=2, publishers=2, format="protobuf")).run()
+    assert summary.whole, summary
+    assert summary.delivered == 200 * 5
+
+
+@pytest.mark.parametrize("format", ["json", "protobuf"])
+async def test_clients_with_tokens(format: str) -> None:
+    secret = "a secret of at least thirty-two bytes"
+    settings = {
+        "client": {"token": {"hmac_secret_key": secret}},
+        "channel": {"without_namespace": {
+            "allow_subscribe_for_client": True, "allow_publish_for_client": True}},
+    }
+    async with serving(settings) as server:
+        whole = await Run(plan(server.http, token_secret=secret, format=format)).run()
+        refused = await Run(plan(
+            server.http, token_secret=secret.upper(), format=format, rate=0.0)).run()
+    assert whole.whole, whole
+    assert (refused.connected, refused.failed) == (0, {"3500 invalid token": 10})
+
+
 async def test_each_connection_has_a_channel_unless_said_otherwise(process: Process) -> None:
     run = Run(plan(process.http, connections=10, channels=5, rate=100.0, duration=0.1))
     summary = await run.run()
@@ -100,6 +123,22 @@ async def test_what_others_publish_is_not_counted() -> None:
     assert summary.whole
     assert summary.interrupted
     assert summary.delivered == summary.published * 10
+
+
+API_KEY = "only for applications"
+
+
+async def test_publishing_by_the_api() -> None:
+    async with serving({**OPEN, "http_api": {"key": API_KEY}}) as server:
+        summary = await Run(plan(
+            server.http, publishers=2, rate=100.0, api_url=f"{server.http}/api",
+            api_key=API_KEY)).run()
+        refused = await Run(plan(
+            server.http, rate=50.0, api_url=f"{server.http}/api", api_key="no such key")).run()
+    assert summary.whole, summary
+    assert summary.delivered == summary.published * 10 == 500
+    assert refused.refused == {"HTTP 401": refused.sent}
+    assert not refused.whole
 
 
 async def test_connections_alone_are_held_and_answer_pings() -> None:
