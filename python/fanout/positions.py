@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import weakref
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
@@ -62,8 +63,22 @@ class Track:
     """One channel's place: everything up to it was given to the hub."""
 
     __slots__ = (
-        "_positions", "again", "channel", "cut", "epoch", "held", "held_bytes", "last", "newest",
-        "offset", "quiet", "readings", "repairing", "verify", "whole",
+        "__weakref__",
+        "_positions",
+        "again",
+        "channel",
+        "cut",
+        "epoch",
+        "held",
+        "held_bytes",
+        "last",
+        "newest",
+        "offset",
+        "quiet",
+        "readings",
+        "repairing",
+        "verify",
+        "whole",
     )
 
     def __init__(self, positions: Positions, channel: str) -> None:
@@ -266,7 +281,9 @@ class Positions:
             if page.position.offset < message.offset <= track.offset
         ]
         # Offsets between the two, in order, each once: so many are all there are.
-        return missed if len(missed) == track.offset - since.offset else None
+        if len(missed) != track.offset - since.offset or 0 < self._limit < len(missed):
+            return None
+        return missed
 
     async def recover_latest(
         self, track: Track, since: StreamPosition | None
@@ -325,9 +342,11 @@ class Positions:
 
         loop = asyncio.get_running_loop()
         end = loop.time() + SHARED_FOR_AT_MOST
+        watched = weakref.ref(track)
 
         def look() -> None:
-            if track.readings.get(since) is not reading:
+            track = watched()
+            if track is None or track.readings.get(since) is not reading:
                 return
             if reading.waiting or (
                 reading.used and loop.time() < end and not _is_large(reading)

@@ -1,0 +1,136 @@
+"""A storm of clients that come back to the same place reads the history once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import fanout.positions
+from fanout import ChannelOptions, ConnectReply, Node, StreamPosition, SubscribeReply
+from tests.node.connections import Connection
+from tests.node.engines import eventually
+
+OPTIONS = ChannelOptions(recover=True, history_size=1000, history_lifetime=60)
+
+
+def made(**options: Any) -> Node:
+    node = Node(options=OPTIONS, **options)
+    node.on_connect(lambda event: ConnectReply("42"))
+    node.on_subscribe(lambda client, event: SubscribeReply())
+    return node
+
+
+def count_reads(node: Node) -> list[StreamPosition]:
+    reads: list[StreamPosition] = []
+    history = node.engine.history_stream
+
+    async def counted(channel: str, since: Any = None, *rest: Any, **more: Any) -> Any:
+        if since is not None:
+            reads.append(since)
+        return await history(channel, since, *rest, **more)
+
+    node.engine.history_stream = counted       # type: ignore[method-assign]
+    return reads
+
+
+async def recovered(node: Node, since: StreamPosition) -> list[int] | None:
+    connection = await Connection.made(node)
+    result = await connection.subscribe("a", since=since)
+    return None if result.missed is None else [message.offset for message in result.missed]
+
+
+async def test_one_after_the_other_they_read_once() -> None:
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        for _ in range(10):
+            await node.publish("a", b"1")
+        reads = count_reads(node)
+        for number in range(30):
+            assert await recovered(node, seen) == list(range(2, 12 + number))
+            await node.publish("a", b"live")        # what comes meanwhile is given too
+        assert reads == [seen]
+
+
+async def test_another_place_is_another_read() -> None:
+    async with made() as node:
+        first = await node.publish("a", b"0")
+        second = await node.publish("a", b"1")
+        await node.publish("a", b"2")
+        reads = count_reads(node)
+        for _ in range(3):
+            assert await recovered(node, first) == [2, 3]
+            assert await recovered(node, second) == [3]
+        assert reads == [first, second]
+
+
+async def test_what_cannot_be_recovered_is_asked_once_too() -> None:
+    async with made() as node:
+        await node.publish("a", b"0")
+        reads = count_reads(node)
+        gone = StreamPosition(0, "another")
+        for _ in range(5):
+            assert await recovered(node, gone) is None
+        assert reads == [gone]
+
+
+async def test_what_is_removed_is_not_given() -> None:
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"secret")
+        assert await recovered(node, seen) == [2]
+        await node.remove_history("a")
+        assert await recovered(node, seen) is None
+
+
+async def test_it_ends_a_moment_after_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.01)
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"1")
+        assert await recovered(node, seen) == [2]
+        track = node.positions.get("a")
+        assert track is not None
+        await eventually(lambda: not track.readings)
+        reads = count_reads(node)
+        assert await recovered(node, seen) == [2]
+        assert reads == [seen]
+
+
+async def test_it_ends_however_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.01)
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR_AT_MOST", 0.05)
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"1")
+        reads = count_reads(node)
+        while len(reads) < 3:
+            assert await recovered(node, seen) == [2]
+            await asyncio.sleep(0)
+
+
+async def test_more_than_is_recorded_is_read_again() -> None:
+    async with made(recovery_limit=4) as node:
+        seen = await node.publish("a", b"0")
+        reads = count_reads(node)
+        assert await recovered(node, seen) == []
+        for _ in range(4):
+            await node.publish("a", b"1")
+        assert await recovered(node, seen) == [2, 3, 4, 5]
+        for _ in range(2):
+            await node.publish("a", b"1")
+        assert await recovered(node, seen) is None      # more than the limit
+        assert len(reads) == 2
+
+
+async def test_places_that_nobody_shares_do_not_pile_up() -> None:
+    async with made() as node:
+        for _ in range(200):
+            top = await node.publish("a", b"0")
+        for offset in range(200):
+            missed = await recovered(node, StreamPosition(offset, top.epoch))
+            assert missed == list(range(offset + 1, 201))
+        track = node.positions.get("a")
+        assert track is not None
+        assert len(track.readings) <= fanout.positions.MOST_SHARED
