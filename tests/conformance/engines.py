@@ -247,7 +247,7 @@ class ValkeyFactory(EngineFactory):
         Capability.HISTORY | Capability.PRESENCE | Capability.MULTI_NODE | Capability.FAILURES
         | Capability.NO_WILDCARDS
     )
-    second = 0.1
+    second = 0.05
     resolution = 0.02
     options: ClassVar[dict[str, Any]] = {}
 
@@ -268,12 +268,13 @@ class ValkeyFactory(EngineFactory):
         self._clients = [client]
 
     async def close(self) -> None:
+        if self._paused:
+            # First: engines wait for the answers that are due.
+            for broker in self._brokers:
+                broker.resume()
         try:
             await super().close()
         finally:
-            if self._paused:
-                for broker in self._brokers:
-                    broker.resume()
             for client in self._clients:
                 client.flushall()
 
@@ -391,11 +392,10 @@ class NatsFactory(EngineFactory):
         self._server = _shared_nats_server()
 
     async def close(self) -> None:
-        try:
-            await super().close()
-        finally:
-            if self._paused:
-                self._server.resume()
+        if self._paused:
+            # First: engines wait for the answers that are due.
+            self._server.resume()
+        await super().close()
 
     def _make(self, **lifetimes: float) -> Any:
         return NatsEngine(

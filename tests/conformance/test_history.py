@@ -224,10 +224,10 @@ async def test_memory_is_given_back_without_anybody_asking(
 ) -> None:
     factory = engine_factory
     for channel in ("a", "b", "c"):
-        await publish(engine, channel, [b"1"] * 10, kept(factory, 10, 2))
+        await publish(engine, channel, [b"1"] * 10, kept(factory, 10, 10))
     await publish(engine, "long", [b"1"], kept(factory, 10, 6000))
     assert factory.num_stored(engine) == 31
-    await factory.elapse(factory.seconds(2))
+    await factory.elapse(factory.seconds(10))
     await factory.give_back(engine, lambda: factory.num_stored(engine) == 1)
     assert await kept_data(engine, "long") == [b"1"]
 

@@ -288,11 +288,9 @@ async def test_the_replica_of_a_dead_node_takes_its_place(
         engine, told = await make_engine(url_of(cluster), timeout=1.0, ping_interval=0.2)
         for channel in (lost, safe):
             await engine.subscribe(channel)
-        before = [
-            await engine.publish_message(
-                lost, Message(lost, b"%d" % number), KEPT, idempotency_key=str(number), version=9)
-            for number in range(3)
-        ][0]
+        for _ in range(2):
+            before = await engine.publish_message(
+                lost, Message(lost, b"0"), KEPT, idempotency_key="0", version=9)
         await engine.add_presence(lost, "c", ClientInfo("u", "c"))
         # What the replica has not been told yet would be lost with the master.
         with dead.client() as client:
