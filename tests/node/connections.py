@@ -121,12 +121,6 @@ class Connection:
     def push_refresh(self, expire_at: float) -> None:
         self.refreshed.append(expire_at)
 
-    def push_subscribe(self, channel: str, result: SubscribeResult) -> None:
-        self.subscribed.append((channel, result))
-
-    def push_refresh(self, expire_at: float) -> None:
-        self.refreshed.append(expire_at)
-
     def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
         self.unsubscribed.append((channel, code, reason))
 
