@@ -57,9 +57,9 @@ class ClusterNode(Registration, abc.ABC):
         self.uid = secrets.token_hex(16)
         self._roster = Roster(user_connection_limit)
         self._orders = Orders(self._roster, self.background)
-        self._surveys = Surveys(
+        self.surveys = Surveys(
             self.uid, self._tell, lambda: self._peers.uids(), self.background)
-        self._surveys.register(CHANNELS, self._count_channels)
+        self.surveys.register(CHANNELS, self._count_channels)
 
     @abc.abstractmethod
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
@@ -183,7 +183,7 @@ class ClusterNode(Registration, abc.ABC):
             raise TypeError(f"params must be bytes, not {type(params).__name__}")
         if not 0 < timeout < math.inf:
             raise ValueError(f"timeout must be finite and above 0, not {timeout!r}")
-        return await self._surveys.ask(method, params, to, timeout)
+        return await self.surveys.ask(method, params, to, timeout)
 
     def on_survey(self, method: str, handler: SurveyHandler) -> None:
         """Answer the surveys of this name: ``(params) -> bytes | None``, None for ``b""``.
@@ -191,7 +191,7 @@ class ClusterNode(Registration, abc.ABC):
         What fails is logged here and told to the node that asked without its
         text.
         """
-        self._surveys.register(method, handler)
+        self.surveys.register(method, handler)
 
     async def channel_counts(self, pattern: str | None = None) -> dict[str, int]:
         """How many client connections each channel has, on all nodes; a survey.
@@ -250,13 +250,13 @@ class ClusterNode(Registration, abc.ABC):
             if done is not None:
                 done.add_done_callback(functools.partial(_tell_failure, message))
         elif message.method == QUESTION:
-            self._surveys.on_question(message)
+            self.surveys.on_question(message)
         elif message.method == ANSWER:
-            self._surveys.on_answer(message)
+            self.surveys.on_answer(message)
         elif message.method == "shutdown":
             json.loads(message.params)
             self._peers.left(message.uid)
-            self._surveys.left(message.uid)
+            self.surveys.left(message.uid)
         else:
             log.warning("unknown control method %r from node %s", message.method, message.uid)
 

@@ -262,7 +262,7 @@ class Node(ClusterNode):
             return
         self._state = "closing"
         self._threads.close()
-        self._surveys.close()
+        self.surveys.close()
         for client in list(self.clients.values()):
             client.disconnect(codes.DISCONNECT_SHUTDOWN)
         try:
