@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
 import ipaddress
@@ -19,8 +20,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fanout import Node
 from fanout.server.app import Server
 from fanout.server.config import ConfigError, TLSConfig, client_context, server_context
+from fanout.server.protocol import JSON
+from fanout.server.transports.connection import Connection
+from fanout.server.transports.connections import Connections
+from fanout.server.transports.encodings import Encodings
+from tests.node.connections import Wire
 from tests.server.running import config_of
 
 Run = Callable[[dict[str, Any]], Awaitable[Server]]
@@ -290,3 +297,41 @@ async def test_health_moves_and_goes(run: Run, http: aiohttp.ClientSession) -> N
     assert await status(http, f"http://127.0.0.1:{server.port}/health") == 404
     server = await run({"health": {"enabled": False}})
     assert await status(http, f"http://127.0.0.1:{server.port}/health") == 404
+
+
+class Owner:
+    """Whose connection it is."""
+
+    def on_lost(self) -> None:
+        pass
+
+    def on_slow(self) -> None:
+        pass
+
+
+class PausesAtOnce(Wire):
+    """A transport on which what came before still waits, as of TLS the handshake's answer may."""
+
+    def __init__(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        super().__init__()
+        self._of = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._of().pause_writing()
+
+
+async def test_a_transport_that_pauses_while_it_is_taken_is_waited_for() -> None:
+    async with Node() as node:
+        encoding = Encodings(node.hub).websocket(JSON)
+        connection = Connection(node, Connections(), encoding, Owner(), 0.0)
+        wire = PausesAtOnce(lambda: connection)
+        connection.take(wire)
+        connection.outbox.write(b"frame")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert wire.sent == b""
+        connection.resume_writing()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert wire.sent == b"frame"
+        connection.connection_lost(None)
