@@ -115,9 +115,6 @@ class ClientConfig:
     channel_position_check_delay: float = key(40.0, duration(0.1, zero="not checked"))
     """How often a subscriber's position is compared with the stream's, where a
     channel recovers."""
-    channel_position_max_time_lag: float = key(0.0, duration(zero="not checked"))
-    """A publication that took longer than this from its publish to this node
-    counts as lost."""
     connect_include_server_time: bool = key(False, boolean)
     """The connect reply tells the server's time."""
     subscribe_to_user_personal_channel: PersonalChannelConfig = section(PersonalChannelConfig)

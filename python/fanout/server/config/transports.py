@@ -67,8 +67,6 @@ class UniWebSocketConfig(WebSocketOptions):
     """Close without a close frame."""
     disable_disconnect_push: bool = key(False, boolean)
     """The close frame alone tells of a disconnect, no push before it."""
-    join_push_messages: bool = key(False, boolean)
-    """Several pushes in one frame, one a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
