@@ -47,9 +47,9 @@ def events() -> Recorder:
 
 @pytest.fixture
 async def engine(engine_factory: EngineFactory, events: Recorder) -> Engine:
-    """A running engine; presence lasts 4 of the test's seconds, a stream's memory 16."""
+    """A running engine; presence lasts 8 of the test's seconds, a stream's memory 16."""
     engine = await engine_factory.create(
-        presence_lifetime=engine_factory.seconds(4),
+        presence_lifetime=engine_factory.seconds(8),
         history_meta_lifetime=engine_factory.seconds(16),
     )
     await engine.run(events)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.requires(Capability.PRESENCE)
 ANN = ClientInfo("ann", "c1", b'{"a":1}', b"\x00\xff")
 BOB = ClientInfo("bob", "c2")
 
-LIFETIME = 4    # of the test's seconds, as the engine fixture sets it
+LIFETIME = 8    # of the test's seconds, as the engine fixture sets it
 
 
 async def test_an_unknown_channel_is_empty(engine: Engine) -> None:
@@ -104,7 +104,7 @@ async def test_stats_do_not_count_what_expired(
 async def test_refreshing_renews(engine_factory: EngineFactory, engine: Engine) -> None:
     factory = engine_factory
     await engine.add_presence("ch", "c1", ANN)
-    await factory.elapse(factory.seconds(3))
+    await factory.elapse(factory.seconds(6))
     started = factory.now()
     await engine.add_presence("ch", "c1", ANN)
     await factory.assert_ends(
@@ -129,11 +129,11 @@ async def test_entries_expire_each_for_itself(
 ) -> None:
     factory = engine_factory
     await engine.add_presence("ch", "c1", ANN)
-    await factory.elapse(factory.seconds(3))
+    await factory.elapse(factory.seconds(6))
     started = factory.now()
     await engine.add_presence("ch", "c2", BOB)
     finished = factory.now()
-    await factory.elapse(factory.seconds(1) + factory.resolution)
+    await factory.elapse(factory.seconds(2) + factory.resolution)
     present = await engine.presence("ch")
     assert "c1" not in present
 
