@@ -202,6 +202,7 @@ class Contender:
             ]
             if subject.first is not None:
                 command += ["--first", subject.first]
+            before = time.clock_gettime_ns(cpu_clock(self._pid))
             with pinned(cores.client):
                 client = subprocess.Popen(
                     command,
@@ -221,6 +222,8 @@ class Contender:
         self._client = client
         self._client_lines = Lines(client, "the load client", self._errors)
         self._client_lines.next(LOAD_TIMEOUT + 10)
+        self.connect_cpu_ns = time.clock_gettime_ns(cpu_clock(self._pid)) - before
+        """CPU of the server while the connections were made."""
 
     def run(self, ticks: int, per_tick: int, payload: int) -> Sample:
         """Serve ``ticks`` ticks of ``per_tick`` publications of ``payload`` bytes."""
@@ -273,7 +276,7 @@ class Contender:
         self.close()
 
 
-def _python(module: str, *words: str) -> Callable[[int | None], list[str]]:
+def python(module: str, *words: str) -> Callable[[int | None], list[str]]:
     return lambda core: [sys.executable, "-m", module, *words]
 
 
@@ -303,7 +306,7 @@ def subjects(build_go: bool = True) -> list[Subject]:
                 "fanout",
                 "fanout",
                 "fanout",
-                _python("benches.wire.serve_fanout"),
+                python("benches.wire.serve_fanout"),
                 requires=("fanout.server.app", "uvloop", "aiohttp"),
             )
         ),
@@ -318,28 +321,28 @@ def subjects(build_go: bool = True) -> list[Subject]:
             "websockets",
             "websockets broadcast",
             "library",
-            _python("benches.peers.websockets_server"),
+            python("benches.peers.websockets_server"),
             requires=("websockets", "uvloop"),
         ),
         Subject(
             "aiohttp",
             "aiohttp send_str",
             "library",
-            _python("benches.peers.aiohttp_server"),
+            python("benches.peers.aiohttp_server"),
             requires=("aiohttp", "uvloop"),
         ),
         Subject(
             "picows",
             "picows send",
             "library",
-            _python("benches.peers.picows_server"),
+            python("benches.peers.picows_server"),
             requires=("picows", "uvloop"),
         ),
         Subject(
             "socketify",
             "socketify publish (uWebSockets)",
             "library",
-            _python("benches.peers.socketify_server"),
+            python("benches.peers.socketify_server"),
             requires=("socketify",),
         ),
         Subject(

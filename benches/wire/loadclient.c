@@ -6,6 +6,8 @@
  * tick, and only then asks for the next. So a slow server is never measured
  * with the backlog of its own earlier ticks, and all servers meet the same load.
  *
+ * A connection is ready when it has --await, or is upgraded where that is empty.
+ *
  * Commands come on standard input, one per line:
  *     run TICKS PER_TICK PAYLOAD
  * End of input ends the program. Answers are JSON, one object per line, on
@@ -45,7 +47,7 @@ static const char marker[] = "\"t\":\"";
 #define MARKER_LEN (sizeof(marker) - 1)
 #define STAMP_DIGITS 20
 
-enum mode { MODE_WS, MODE_RAW, MODE_NATS, MODE_RESP };
+enum mode { MODE_WS, MODE_RAW, MODE_NATS, MODE_RESP, MODE_PROTOBUF };
 enum phase { CONNECTING, UPGRADING, AWAITING, READY };
 
 struct connection {
@@ -59,6 +61,7 @@ struct connection {
 static struct {
     enum mode mode;
     const char *host, *path, *first, *await;
+    size_t first_len, await_len;
     int port, connections, control_fd;
     double timeout_s;
 } options = {
@@ -267,9 +270,10 @@ static void on_message(struct connection *c, const char *p, size_t len, uint64_t
         run.received++;
         return;
     }
-    if (memmem(p, len, "\"error\"", 7) || memmem(p, len, "-ERR", 4))
+    if (options.mode != MODE_PROTOBUF
+        && (memmem(p, len, "\"error\"", 7) || memmem(p, len, "-ERR", 4)))
         fail("the server answered: %.*s", (int)(len > 300 ? 300 : len), p);
-    if (c->phase == AWAITING && memmem(p, len, options.await, strlen(options.await)))
+    if (c->phase == AWAITING && memmem(p, len, options.await, options.await_len))
         become_ready(c);
     else if (options.mode == MODE_WS && len == 2 && memcmp(p, "{}", 2) == 0)
         send_frame(c, 1, "{}", 2);  /* the Centrifuge protocol's pong */
@@ -289,7 +293,9 @@ static size_t parse_upgrade(struct connection *c, const char *p, size_t len)
     }
     c->phase = AWAITING;
     if (options.first)
-        send_frame(c, 1, options.first, strlen(options.first));
+        send_frame(c, options.mode == MODE_PROTOBUF ? 2 : 1, options.first, options.first_len);
+    if (!options.await_len)
+        become_ready(c);
     return (size_t)(end + 4 - p);
 }
 
@@ -312,9 +318,10 @@ static size_t parse_frames(struct connection *c, const char *start, size_t len, 
         const char *data = p + head;
         p = data + size;
         if (b0 == 0x81 || b0 == 0x82) {
-            /* Centrifuge joins several messages in one frame, by newlines. */
+            /* Centrifuge joins several messages in one frame, by newlines. In
+             * Protobuf only servers that send them one by one are measured. */
             const char *newline;
-            while ((newline = memchr(data, '\n', (size_t)(p - data)))) {
+            while (options.mode != MODE_PROTOBUF && (newline = memchr(data, '\n', (size_t)(p - data)))) {
                 on_message(c, data, (size_t)(newline - data), now);
                 data = newline + 1;
             }
@@ -438,6 +445,7 @@ static bool read_once(struct connection *c)
         char *p = read_buffer + used;
         switch (options.mode) {
         case MODE_WS:
+        case MODE_PROTOBUF:
         case MODE_RAW: used += parse_frames(c, p, have - used, now); break;
         case MODE_NATS: used += parse_nats(c, p, have - used, now); break;
         case MODE_RESP: used += parse_resp(c, p, have - used, now); break;
@@ -492,6 +500,7 @@ static void on_connected(struct connection *c)
     c->phase = AWAITING;
     switch (options.mode) {
     case MODE_WS:
+    case MODE_PROTOBUF:
         c->phase = UPGRADING;
         send_upgrade(c);
         break;
@@ -568,16 +577,33 @@ static void on_command(void)
     start_run(line);
 }
 
+/* What is sent and awaited in Protobuf is no text: it is given in hexadecimal. */
+static const char *from_hex(const char *text, size_t *len)
+{
+    size_t digits = text ? strlen(text) : 0;
+    char *bytes = malloc(digits / 2 + 1);
+    if (!bytes || digits % 2)
+        fail("not hexadecimal: %s", text);
+    *len = digits / 2;
+    for (size_t i = 0; i < *len; i++) {
+        unsigned byte;
+        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+            fail("not hexadecimal: %s", text);
+        bytes[i] = (char)byte;
+    }
+    return bytes;
+}
+
 static void parse_options(int argc, char **argv)
 {
-    static const char *modes[] = {"ws", "raw", "nats", "resp"};
+    static const char *modes[] = {"ws", "raw", "nats", "resp", "protobuf"};
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
         if (!strcmp(name, "--mode")) {
             int m = 0;
-            while (m < 4 && strcmp(modes[m], value))
+            while (m < 5 && strcmp(modes[m], value))
                 m++;
-            if (m == 4)
+            if (m == 5)
                 fail("unknown mode: %s", value);
             options.mode = (enum mode)m;
         } else if (!strcmp(name, "--host")) {
@@ -600,10 +626,16 @@ static void parse_options(int argc, char **argv)
             fail("unknown option: %s", name);
         }
     }
+    options.first_len = options.first ? strlen(options.first) : 0;
+    options.await_len = strlen(options.await);
+    if (options.mode == MODE_PROTOBUF) {
+        options.first = from_hex(options.first, &options.first_len);
+        options.await = from_hex(options.await, &options.await_len);
+    }
     if (argc % 2 == 0 || options.port <= 0 || options.connections <= 0
         || options.control_fd < 0)
         fail("usage: loadclient --port N --control-fd N [--connections N] "
-             "[--mode ws|raw|nats|resp] [--host A] [--path P] [--first TEXT] "
+             "[--mode ws|raw|nats|resp|protobuf] [--host A] [--path P] [--first TEXT] "
              "[--await TEXT] [--timeout SECONDS]");
 }
 
