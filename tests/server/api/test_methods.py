@@ -9,6 +9,7 @@ import logging
 import time
 from typing import Any
 
+import centrifuge  # type: ignore[import-untyped]
 import pytest
 
 from fanout import EngineUnavailableError
@@ -211,6 +212,57 @@ async def test_what_a_subscription_overrides(api: Backend) -> None:
     await peer.close()
 
 
+async def published(api: Backend, *numbers: int) -> str:
+    """The epoch of the stream that the numbers are published into."""
+    for number in numbers:
+        result = await api.call("publish", channel="all:a", data=number)
+    return str(result["epoch"])
+
+
+async def test_what_was_missed_follows_the_subscription(api: Backend) -> None:
+    epoch = await published(api, 1, 2, 3)
+    peer = await user(api, "u")
+    await api.call("subscribe", user="u", channel="all:a",
+                   recover_since={"offset": 1, "epoch": epoch})
+    await published(api, 4)
+    pushes = [(await peer.next())["push"] for _ in range(5)]
+    assert pushes[0]["subscribe"] == {
+        "recoverable": True, "positioned": True, "epoch": epoch, "offset": 1}
+    pubs = [push["pub"] for push in pushes if "pub" in push]
+    assert pubs == [{"data": n, "offset": n} for n in (2, 3, 4)]
+    await peer.close()
+
+
+async def test_what_was_missed_follows_in_protobuf_too(api: Backend) -> None:
+    told: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
+    events = centrifuge.ClientEventHandler()
+
+    async def on_publication(context: Any) -> None:
+        told.put_nowait((context.pub.offset, bytes(context.pub.data)))
+
+    events.on_publication = on_publication
+    client = centrifuge.Client(
+        api.server.url, events=events, use_protobuf=True, headers={"X-User": "u"})
+    epoch = await published(api, 1, 2, 3)
+    await client.connect()
+    await client.ready()
+    await api.call("subscribe", user="u", channel="all:a",
+                   recover_since={"offset": 1, "epoch": epoch})
+    await published(api, 4)
+    async with asyncio.timeout(10):
+        assert [await told.get() for _ in range(3)] == [(2, b"2"), (3, b"3"), (4, b"4")]
+    await client.disconnect()
+
+
+async def test_what_a_client_cannot_be_told_ends_it(
+    api: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = await user(api, "u")
+    await api.call("subscribe", user="u", channel="a", b64data="/w==")
+    assert await peer.closed() == (3506, "inappropriate protocol")
+    assert api.server.node.hub.channels() == []
+
+
 async def test_a_subscription_that_expires_is_told(api: Backend) -> None:
     peer = await user(api, "u")
     await api.call("subscribe", user="u", channel="a", expire_at=int(time.time()) + 1000)
@@ -348,6 +400,7 @@ async def test_what_a_channel_does_not_keep(api: Backend, method: str) -> None:
 async def test_info(api: Backend) -> None:
     peer = await user(api, "u", "a", "b")
     node = api.server.node
+    node.measure = None
     (info,) = (await api.call("info"))["nodes"]
     assert info.pop("version")
     assert info.pop("uptime", 0) >= 0

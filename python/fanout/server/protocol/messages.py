@@ -270,9 +270,10 @@ class RefreshPush(Struct, omit_defaults=True):
 
 
 class Push(Struct, omit_defaults=True):
-    """A push; publications, joins and leaves are the core's encoders' work."""
+    """A push; live publications, joins and leaves are the core's encoders' work."""
 
     channel: str = ""
+    pub: Raw | None = None
     unsubscribe: Unsubscribe | None = None
     message: MessagePush | None = None
     subscribe: SubscribePush | None = None

@@ -111,7 +111,7 @@ SCHEMA: dict[type[Struct], dict[str, tuple[int, Kind]]] = {
     # Without `connect`, whose fields have other numbers in a push: unidirectional
     # transports, which alone have it, speak JSON.
     wire.Push: {
-        "channel": (2, "string"), "unsubscribe": (7, wire.Unsubscribe),
+        "channel": (2, "string"), "pub": (4, "bytes"), "unsubscribe": (7, wire.Unsubscribe),
         "message": (8, wire.MessagePush), "subscribe": (9, wire.SubscribePush),
         "disconnect": (11, wire.Disconnect), "refresh": (12, wire.RefreshPush),
     },

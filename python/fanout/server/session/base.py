@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import secrets
 import sys
@@ -22,7 +23,7 @@ from fanout.client_subscription import SubscribeResult
 from fanout.codes import Disconnect, DisconnectCode
 from fanout.events import ConnectEvent
 from fanout.node import Node
-from fanout.server.log import logger
+from fanout.server.log import fields, logger
 from fanout.server.protocol import Protocol
 from fanout.server.protocol import messages as wire
 from fanout.server.session.requests import subscribe_event
@@ -52,6 +53,13 @@ class SessionRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
 
+
+# Ends that say that something is wrong with the client, the server, or the way between them.
+_WORTH_TELLING = frozenset(disconnect.code for disconnect in (
+    codes.DISCONNECT_INTERNAL, codes.DISCONNECT_SLOW, codes.DISCONNECT_WRITE_ERROR,
+    codes.DISCONNECT_INSUFFICIENT_STATE, codes.DISCONNECT_BAD_REQUEST, codes.DISCONNECT_STALE,
+    codes.DISCONNECT_CONNECTION_LIMIT, codes.DISCONNECT_CHANNEL_LIMIT,
+    codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, codes.DISCONNECT_TOO_MANY_ERRORS))
 
 # Where the client's commands, or the application's calls, name a session from outside.
 _WITH_SESSION_ID = frozenset({"sse", "http_stream", "uni_sse", "uni_http_stream", "uni_websocket"})
@@ -155,6 +163,7 @@ class BaseSession:
         return False
 
     def end(self, disconnect: Disconnect | DisconnectCode) -> None:
+        self._log_end(disconnect)
         self._clean_up()
         self._sink.close(disconnect.code, disconnect.reason)
 
@@ -165,7 +174,16 @@ class BaseSession:
         self._push(wire.Push(message=wire.MessagePush(self._protocol.embedded(data))))
 
     def push_subscribe(self, channel: str, result: SubscribeResult) -> None:
-        self._push(wire.Push(channel, subscribe=subscribe_push(self._protocol, result)))
+        try:
+            subscribed = subscribe_push(self._protocol, result)
+            # Such a push has no room for them, so they follow it, before any live one.
+            missed = self._protocol.publications(result.missed or ())
+        except ValueError:
+            self.on_unencodable(channel)
+            return
+        self._push(wire.Push(channel, subscribe=subscribed))
+        for publication in missed:
+            self._push(wire.Push(channel, pub=publication))
 
     def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
         self._push(wire.Push(channel, unsubscribe=wire.Unsubscribe(code, reason)))
@@ -223,6 +241,7 @@ class BaseSession:
             self._start_ping(self._settings.ping_interval * random.uniform(0.5, 1.0))
         else:
             self._timer.cancel()
+        self._log(logging.DEBUG, "a client connected")
         self.client.announce_connected()
 
     def _send(self, payload: bytes) -> None:
@@ -259,8 +278,25 @@ class BaseSession:
                 self._timer.start(self._settings.pong_timeout)
 
     def _finish(self, disconnect: DisconnectCode) -> None:
+        if not self.client.closed:
+            self._log_end(disconnect)
         self._clean_up()
         self.client.close(disconnect)
+
+    def _log_end(self, disconnect: Disconnect | DisconnectCode) -> None:
+        level = logging.INFO if disconnect.code in _WORTH_TELLING else logging.DEBUG
+        self._log(level, "a client was disconnected", disconnect)
+
+    def _log(
+        self, level: int, text: str, disconnect: Disconnect | DisconnectCode | None = None
+    ) -> None:
+        if logger.isEnabledFor(level):
+            client = self.client
+            told: dict[str, str | int] = {} if disconnect is None else {
+                "code": disconnect.code, "reason": disconnect.reason}
+            logger.log(level, text, extra=fields(
+                client=client.id, user=client.user, transport=client.transport,
+                encoding=client.encoding, **told))
 
     def _clean_up(self) -> None:
         self._timer.cancel()

@@ -53,4 +53,6 @@ def subscribe_push(protocol: Protocol, result: SubscribeResult) -> wire.Subscrib
         push.positioned = True
         push.epoch = result.position.epoch
         push.offset = result.position.offset
+        if result.missed and result.since is not None and not result.latest_only:
+            push.offset = result.since.offset
     return push
