@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -378,12 +379,23 @@ async def test_a_message_beyond_the_limit(server: Process) -> None:
         await subscription.publish("x" * 60000)
 
 
-async def test_protobuf_is_refused_at_the_handshake(server: Process) -> None:
-    told = Told()
-    client = Client(server.url, events=told, use_protobuf=True, proxy=None)
-    await client.connect()
-    assert "400" in str((await told.until("error")).error)
-    await client.disconnect()
+async def test_the_same_channel_in_json_and_in_protobuf(server: Process) -> None:
+    """Both get what either publishes; data of a Protobuf client is bytes."""
+    async with client_of(server) as (client, _):
+        in_json, json_events = await subscribed(client, "room:both")
+        told_too = Told()
+        other = Client(server.url, events=told_too, use_protobuf=True, proxy=None)
+        await other.connect()
+        await told_too.until("connected")
+        in_protobuf, protobuf_events = await subscribed(other, "room:both")
+        for publish in (in_json.publish({"n": 1}), in_protobuf.publish(b'{"n":1}')):
+            await publish
+            assert (await json_events.until("publication")).pub.data == {"n": 1}
+            data = (await protobuf_events.until("publication")).pub.data
+            assert isinstance(data, bytes)
+            assert json.loads(data) == {"n": 1}
+        await other.disconnect()
+        await told_too.until("disconnected")
 
 
 async def test_beside_a_client_that_breaks_the_rules(server: Process) -> None:

@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 from fanout import ChannelOptions, Node, SlowPolicy
 from fanout.client import Client
 from fanout.codes import Disconnect
-from fanout.server import app
+from fanout.server import listening
 from fanout.server.transports import connection as connection_module
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer
@@ -285,7 +285,7 @@ async def test_half_a_handshake(server: InProcess, size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 20, -1])
 async def test_a_handshake_that_never_ends(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "HTTP_TIMEOUT", 0.1)
+    monkeypatch.setattr(listening, "HTTP_TIMEOUT", 0.1)
     async with serving(OPEN) as server, await server.client() as peer, raw(server) as connection:
         await connection.send(handshake()[:size])
         assert await connection.rest() == b""
