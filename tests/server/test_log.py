@@ -12,6 +12,8 @@ import pytest
 
 from fanout import cli
 from fanout.server import log
+from fanout.server.log_limit import LINES, MOST_KINDS, Sparing
+from tests.server.running import serving
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +21,9 @@ def root_logger() -> Iterator[None]:
     """The root logger, put back as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    logging.getLogger("websockets").setLevel(logging.INFO)      # the tests' own client
     yield
+    logging.getLogger("websockets").setLevel(logging.NOTSET)
     log.configure("info")  # closes a file
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -65,3 +69,125 @@ def test_a_file_that_cannot_be_opened(
     monkeypatch.setenv("FANOUT_LOG_FILE", str(tmp_path / "none" / "log"))
     assert cli.main(["serve"]) == 1
     assert capsys.readouterr().err == "fanout: cannot open log.file: No such file or directory\n"
+
+
+# Fields
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_fields_follow_the_message(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("debug", form=form)
+    log.logger.debug(
+        "a client connected", extra=log.fields(client="c1", user='a "b"\nc', code=3000, none=""))
+    line = capsys.readouterr().err.removesuffix("\n")
+    if form == "json":
+        assert list(json.loads(line).items())[1:] == [
+            ("level", "debug"), ("message", "a client connected"), ("client", "c1"),
+            ("user", 'a "b"\nc'), ("code", 3000)]
+    else:
+        assert line.endswith(
+            'DEBUG a client connected client="c1" user="a \\"b\\"\\nc" code=3000')
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+async def test_connections_are_told_when_asked_for(
+    level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"client": {"insecure": True}}
+    async with serving(settings) as server:
+        log.configure(level, form="json")
+        peer = await server.client("news")
+        await peer.close()
+        broken = await server.client()
+        await broken.send_text("no JSON")
+        assert (await broken.closed())[0] == 3501
+        await server.settled(lambda: not server.node.clients)
+    log.configure("info")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [(line["level"], line["message"], line.get("code")) for line in lines]
+    ended = "a client was disconnected"
+    if level == "info":
+        assert told == [("info", ended, 3501)]
+    else:
+        assert told == [
+            ("debug", "a client connected", None), ("debug", ended, 3000),
+            ("debug", "a client connected", None), ("info", ended, 3501)]
+        assert lines[0]["client"] == lines[1]["client"] != lines[2]["client"]
+    for line in lines:
+        assert line["transport"] == "websocket" and line["encoding"] == "json"
+
+
+async def test_nothing_secret_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"client": {"token": {"hmac_secret_key": "k" * 32}}}
+    async with serving(settings) as server:
+        log.configure("trace", form="json")
+        peer = await server.peer(additional_headers={"X-Mine": "HEADER-VALUE"})
+        await peer.send({"id": 1, "connect": {
+            "token": "TOKEN-VALUE", "data": {"x": "PAYLOAD-VALUE"}}})
+        assert (await peer.closed())[0] == 3500
+    log.configure("info")
+    told = capsys.readouterr().err
+    assert "a token is refused" in told
+    assert "-VALUE" not in told
+
+
+# A bound
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(text: str, *args: object, level: int = logging.INFO) -> logging.LogRecord:
+    return logging.LogRecord("fanout", level, __file__, 1, text, args, None)
+
+
+def test_a_kind_of_line_has_a_bound() -> None:
+    clock = Clock()
+    sparing = Sparing(3, 10.0, clock)
+    assert [sparing.admits(record("a %s", n)) for n in range(5)] == [True] * 3 + [False] * 2
+    assert sparing.admits(record("another"))
+    assert sparing.admits(record("a %s", 1, level=logging.ERROR))
+    assert all(sparing.admits(record("a", level=logging.DEBUG)) for _ in range(9))
+    clock.now = 9.9
+    assert not sparing.is_over
+    clock.now = 10.0
+    assert sparing.is_over
+    (told,) = sparing.kept_back()
+    assert told.getMessage() == "2 more lines like this: a %s"
+    assert (told.levelno, told.fields) == (logging.INFO, {"kept_back": 2})
+    assert sparing.admits(record("a %s", 1)) and not sparing.is_over
+
+
+def test_texts_without_arguments_of_their_own_are_told_apart() -> None:
+    sparing = Sparing(1, 10.0, Clock())
+    assert all(sparing.admits(record("%s", f"warning {n}")) for n in range(50))
+    assert not sparing.admits(record("%s", "warning 7"))
+
+
+def test_kinds_have_a_bound_too() -> None:
+    sparing = Sparing(1, 10.0, Clock())
+    assert sum(sparing.admits(record("%s", str(n))) for n in range(5_000)) == MOST_KINDS + 1
+    assert [told.getMessage() for told in sparing.kept_back()] == [
+        f"{5_000 - MOST_KINDS - 1} more lines like this: others"]
+
+
+async def test_a_storm_of_refused_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"client": {"token": {"hmac_secret_key": "k" * 32}}}
+    async with serving(settings) as server:
+        log.configure("info")
+        for _ in range(3 * LINES):
+            peer = await server.peer()
+            await peer.send({"id": 1, "connect": {"token": "x"}})
+            assert (await peer.closed())[0] == 3500
+    log.configure("info")       # which tells what was kept back
+    lines = capsys.readouterr().err.splitlines()
+    refused = [line for line in lines if "INFO a token is refused" in line]
+    kept_back = sum(
+        int(line.rpartition("kept_back=")[2]) for line in lines
+        if "more lines like this: a token is refused" in line)
+    assert len(refused) < 3 * LINES
+    assert len(refused) + kept_back == 3 * LINES

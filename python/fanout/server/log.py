@@ -4,7 +4,13 @@
 
 Channel names, user ids and whatever else clients choose may stand in a
 record: control characters are escaped, so that nobody can write a line of his
-own. Nothing logs tokens, keys or the values of a configuration.
+own. Nothing logs tokens, keys, payloads, headers or the values of a
+configuration. What is known of an event beside its text is in fields:
+
+    ... DEBUG a client connected client=5f0c... user="ada" transport="websocket" encoding="json"
+
+Of lines that clients can provoke there are at most so many in a time, see
+:mod:`fanout.server.log_limit`.
 """
 
 from __future__ import annotations
@@ -13,13 +19,15 @@ import json
 import logging
 import sys
 import time
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 from aiohttp.http_exceptions import HttpProcessingError
 
 from fanout.server.config import LOG_LEVELS
+from fanout.server.log_limit import Sparing
 
-__all__ = ["configure", "listening_line", "logger"]
+__all__ = ["configure", "fields", "listening_line", "logger"]
 
 logger = logging.getLogger("fanout")
 
@@ -46,8 +54,17 @@ _ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _ESCAPES |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
+def fields(**values: str | int) -> dict[str, Any]:
+    """For ``extra`` of a logging call: what is known of the event. Empty texts are left out."""
+    return {"fields": {name: value for name, value in values.items() if value != ""}}
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, str | int]:
+    return getattr(record, "fields", {})
+
+
 class LineFormatter(logging.Formatter):
-    """Time (UTC, milliseconds), level, message; a traceback follows on the same line."""
+    """Time (UTC, milliseconds), level, message, fields; a traceback follows on the same line."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -56,12 +73,18 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
         self.converter = time.gmtime
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        for name, value in _fields(record).items():
+            line += f" {name}={json.dumps(value, ensure_ascii=False)}"
+        return line
+
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).translate(_ESCAPES)
 
 
 class JSONFormatter(logging.Formatter):
-    """An object a line: ``time``, ``level``, ``message``, and ``error``, a traceback."""
+    """An object a line: ``time``, ``level``, ``message``, fields, and ``error``, a traceback."""
 
     default_time_format = LineFormatter.default_time_format
     default_msec_format = LineFormatter.default_msec_format
@@ -72,6 +95,7 @@ class JSONFormatter(logging.Formatter):
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
+            **_fields(record),
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
@@ -81,6 +105,24 @@ class JSONFormatter(logging.Formatter):
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs only
     """A type of its own, so that :func:`configure` finds what it set before."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._sparing = Sparing()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._sparing.is_over:
+            self._tell_kept_back()
+        if self._sparing.admits(record):
+            super().emit(record)
+
+    def close(self) -> None:
+        self._tell_kept_back()
+        super().close()
+
+    def _tell_kept_back(self) -> None:
+        for record in self._sparing.kept_back():
+            super().emit(record)
 
 
 def configure(level: str, file: str = "", form: str = "text") -> None:
@@ -95,6 +137,7 @@ def configure(level: str, file: str = "", form: str = "text") -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
         root.removeHandler(handler)
+        handler.close()
         if handler.stream is not sys.stderr:
             handler.stream.close()
     handler = _Handler(stream)
