@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from centrifuge.fossil import apply_delta
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanout._fossil import apply, create
@@ -36,7 +36,11 @@ def edited(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 pairs = edited() | st.tuples(data, data)
-texts = st.text("aé語🙂\n\"", max_size=80) | st.text(max_size=80)
+# Characters that begin or end with the same bytes as others, around what is found again.
+letters = st.sampled_from(["a", "\u00e9", "\u0269", "\u8a9e", "\u8a9f", "\u939e", "\U0001f642"])
+pieces = st.sampled_from([
+    "0123456789abcdef" * 2, "\u8a9e" * 12, "\u00e9" * 17, '{"name":"value"}' * 2])
+texts = st.lists(letters | pieces, max_size=9).map("".join) | st.text(max_size=80)
 
 
 @given(pairs)
@@ -51,15 +55,34 @@ def test_what_is_made_is_applied(pair: tuple[bytes, bytes]) -> None:
     assert bytes(apply_delta(base, patch)) == target
 
 
-@given(texts, texts, st.integers(0, 40))
-def test_a_patch_of_text_is_text(start: str, end: str, at: int) -> None:
+@settings(max_examples=300)
+@given(texts, texts, st.lists(st.tuples(letters, letters, letters, letters), max_size=3), pieces)
+def test_a_patch_of_text_is_text(
+    start: str, end: str, around: list[tuple[str, str, str, str]], piece: str
+) -> None:
     """In JSON it travels inside of a string."""
-    for base, target in ((start, end), (start + end, start + "語" + end),
-                         ("語" * 30 + start, "誟" * 30 + end),
-                         ("é" * at + end, "è" * at + end), (end + "é" * at, end + "\u0269" * at)):
-        patch = create(base.encode(), target.encode())
+    base = start + "".join(before + piece + behind for before, behind, _, _ in around) + end
+    target = end + "".join(before + piece + behind for _, _, before, behind in around) + start
+    for one, other in ((base, target), (target, base), (start, end), (start, start + end)):
+        patch = create(one.encode(), other.encode())
         patch.decode()
-        assert apply(base.encode(), patch) == target.encode()
+        assert apply(one.encode(), patch) == other.encode()
+
+
+@pytest.mark.parametrize(
+    ("base", "target"),
+    [
+        ("x" * 20 + "\u8a9e", "x" * 20 + "\u8a9f"),
+        ("\u00e9" + "x" * 20, "\u0269" + "x" * 20),
+        ("a\u8a9e" + "x" * 40 + "\u8a9eb", "c\u939e" + "x" * 40 + "\u8a9fd"),
+    ],
+    ids=["start", "end", "middle"],
+)
+def test_no_character_is_cut(base: str, target: str) -> None:
+    patch = create(base.encode(), target.encode())
+    patch.decode()
+    assert len(patch) < len(target.encode())
+    assert apply(base.encode(), patch) == target.encode()
 
 
 def test_a_small_change_is_a_small_patch() -> None:
@@ -81,6 +104,7 @@ def test_a_small_change_is_a_small_patch() -> None:
         ((b"a" * 15 + b"b") * 18_750, b"c" + (b"a" * 16) * 18_750 + b"c"),
         (b"a" * 300_000, b"b" + (b"a" * 31 + b"b") * 9_375 + b"c"),
         (b"ab" * 150_000, b"c" + b"ba" * 150_000 + b"d"),
+        (b"a" * 4_000_000, b"b" + (b"a" * 31 + b"b") * 125_000 + b"c"),
     ],
 )
 def test_data_that_matches_everywhere(base: bytes, target: bytes) -> None:

@@ -178,6 +178,16 @@ async def test_what_deltas_start_from_is_not_dropped(hub: Hub, encoding: int, sl
     assert (reader.slow, other.slow) == (1, 0)
 
 
+async def test_joins_where_all_take_deltas(hub: Hub, encoding: int) -> None:
+    reader = Reader(hub, encoding)
+    hub.subscribe(reader.outbox, "ch", 1, delta=True)
+    for joins in range(2):
+        assert hub.broadcast_join("ch", ClientInfo("u")) == 1
+        publish_delta(hub, b"%d" % joins)
+    hub.flush()
+    assert reader.transport.payloads == [b"join", b"full 0", b"join", b"0 > 1"]
+
+
 async def test_joins_are_plain_for_all(hub: Hub, encoding: int) -> None:
     readers = [Reader(hub, encoding) for _ in range(3)]
     hub.subscribe(readers[0].outbox, "ch", 1, delta=True)
@@ -275,6 +285,26 @@ async def test_the_encoder_changes_what_it_was_asked_for(
     if what == "enter":
         assert entered.transport.payloads[0] in (b"0 > 1", b"full 1", b"full 2")
         assert entered.transport.payloads[-1] in (b"1 > 2", b"full 2")
+
+
+@pytest.mark.parametrize("there", [1, 2])
+async def test_the_encoder_publishes_before_anybody_has_a_base(
+    hub: Hub, encoding: int, differences: Differences, there: int
+) -> None:
+    readers = [Reader(hub, encoding) for _ in range(there)]
+    for reader in readers:
+        hub.subscribe(reader.outbox, "ch", delta=True)
+
+    def act(form: str) -> None:
+        differences.act = lambda form: None
+        publish_delta(hub, b"nested")
+
+    differences.act = act
+    assert publish_delta(hub, b"0") == there
+    publish_delta(hub, b"1")
+    hub.flush()
+    for reader in readers:
+        assert reader.transport.payloads == [b"full nested", b"full 0", b"0 > 1"]
 
 
 @pytest.mark.parametrize("form", ["plain", "full", "patch"])

@@ -28,7 +28,6 @@ from tests.hazards.connections import MadeTransport, frame
 CHANNELS = ["one", "two"]
 UNSAYABLE = b"what only the first encoding can say"
 FILTERS = [
-    None,
     TagsFilter(key="kind", cmp="eq", val="a"),
     TagsFilter(key="kind", cmp="neq", val="a"),
     TagsFilter(key="size", cmp="gte", val="10"),
@@ -38,7 +37,10 @@ channels = st.sampled_from(CHANNELS)
 data = st.sampled_from([b"1", b"2", b"3", UNSAYABLE])
 tags = st.fixed_dictionaries({}, optional={
     "kind": st.sampled_from("ab"), "size": st.sampled_from(["9", "10"])})
-filters = st.sampled_from(FILTERS)
+# A subscription's flags, whether it takes deltas, its base, and its filter.
+Wishes = tuple[int, bool, bytes | None, TagsFilter | None]
+wishes = st.tuples(
+    st.integers(0, 3), st.booleans(), st.none() | data, st.none() | st.sampled_from(FILTERS))
 
 
 class Forms:
@@ -112,8 +114,8 @@ class Forming(RuleBasedStateMachine):
 
     # -- subscribers
 
-    @rule(target=peers, encoding=st.integers(-1, 1))
-    def add(self, encoding: int) -> int:
+    @rule(target=peers, encoding=st.integers(-1, 1), wishes=wishes)
+    def add(self, encoding: int, wishes: Wishes) -> int:
         self.made += 1
         transport = MadeTransport()
         owner = Owner()
@@ -122,14 +124,12 @@ class Forming(RuleBasedStateMachine):
         else:
             subscriber = Outbox(self.hub, transport, owner, encoding, 1 << 20)
         self.all[self.made] = Peer(subscriber, encoding, transport, told=owner.unencodable)
+        self.subscribe(self.made, "one", wishes)
         return self.made
 
-    @rule(number=peers, channel=channels, flags=st.integers(0, 3), delta=st.booleans(),
-          base=st.none() | data, tags_filter=filters)
-    def subscribe(
-        self, number: int, channel: str, flags: int, delta: bool, base: bytes | None,
-        tags_filter: TagsFilter | None,
-    ) -> None:
+    @rule(number=peers, channel=channels, wishes=wishes)
+    def subscribe(self, number: int, channel: str, wishes: Wishes) -> None:
+        flags, delta, base, tags_filter = wishes
         peer = self.all[number]
         first = not self.wanting(channel)
         if tags_filter is not None:
@@ -211,7 +211,7 @@ class Forming(RuleBasedStateMachine):
             self.bases[channel] = data
         assert self.hub.broadcast(channel, message) == reached
 
-    @rule(channel=channels, count=st.integers(2, 5), delta=st.booleans())
+    @rule(channel=channels, count=st.integers(3, 6), delta=st.booleans())
     def publish_burst(self, channel: str, count: int, delta: bool) -> None:
         for number in range(count):
             self.publish(channel, b"%d" % number, delta, None)
@@ -266,4 +266,4 @@ def test_the_forms_are_like_their_model() -> None:
     run_state_machine_as_test(
         Forming,
         settings=settings(
-            max_examples=150, stateful_step_count=50, deadline=None, report_multiple_bugs=False))
+            max_examples=100, stateful_step_count=40, deadline=None, report_multiple_bugs=False))
