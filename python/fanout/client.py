@@ -400,7 +400,7 @@ class Client:
         self.announce(channel)
 
     def unsubscribe_by_server(
-        self, channel: str, code: int = codes.UNSUBSCRIBE_SERVER, reason: str = "unsubscribed"
+        self, channel: str, code: int = codes.UNSUBSCRIBE_SERVER, reason: str = "server unsubscribe"
     ) -> Awaitable[None]:
         """End its subscription to ``channel``, and tell it so.
 

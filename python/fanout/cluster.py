@@ -122,7 +122,7 @@ class ClusterNode(Registration, abc.ABC):
         client: str = "",
         session: str = "",
         code: int = codes.UNSUBSCRIBE_SERVER,
-        reason: str = "unsubscribed",
+        reason: str = "server unsubscribe",
     ) -> None:
         """End the subscriptions of a user's connections, or one of them, on all nodes.
 

@@ -107,7 +107,7 @@ class UnsubscribeOrder:
     target: Target
     channel: str
     code: int = codes.UNSUBSCRIBE_SERVER
-    reason: str = "unsubscribed"
+    reason: str = "server unsubscribe"
 
     def __post_init__(self) -> None:
         _check("channel", self.channel, str)
@@ -123,7 +123,7 @@ class UnsubscribeOrder:
     def from_params(cls, params: bytes) -> UnsubscribeOrder:
         said, target = _decode(params)
         return cls(target, said["channel"], said.get("code", codes.UNSUBSCRIBE_SERVER),
-                   said.get("reason", "unsubscribed"))
+                   said.get("reason", "server unsubscribe"))
 
     def carry_out(self, roster: Roster) -> list[Awaitable[None]]:
         return [

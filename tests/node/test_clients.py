@@ -258,14 +258,14 @@ async def test_unsubscribe_a_user(node: Node) -> None:
     other = await connected(node, "2", "a")
     other.pushes()
     await node.unsubscribe("a", user="1")
-    assert one.unsubscribed == [("a", 2000, "unsubscribed")]
+    assert one.unsubscribed == [("a", 2000, "server unsubscribe")]
     assert two.unsubscribed == other.unsubscribed == []
     assert one.client.channels == ["b"]
     assert other.client.is_subscribed("a")
     assert set(await node.presence("a")) == {other.client.id}
     assert [list(push) for push in other.pushes()] == [["channel", "leave"]]
     await node.unsubscribe("b", client=two.client.id)
-    assert two.unsubscribed == [("b", 2000, "unsubscribed")]
+    assert two.unsubscribed == [("b", 2000, "server unsubscribe")]
     assert one.client.is_subscribed("b")
 
 

@@ -135,7 +135,7 @@ async def test_the_application_subscribes() -> None:
         await node.publish("a", b"2")
         assert [push["pub"]["data"] for push in connection.pushes() if "pub" in push] == [2]
         await connection.client.unsubscribe_by_server("a")
-        assert connection.unsubscribed == [("a", 2000, "unsubscribed")]
+        assert connection.unsubscribed == [("a", 2000, "server unsubscribe")]
         with pytest.raises(ClientError, match="unknown channel"):
             node._options = lambda channel: None
             await connection.client.subscribe_by_server("b")

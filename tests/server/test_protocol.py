@@ -514,7 +514,7 @@ async def test_the_application_unsubscribes(server: InProcess) -> None:
         (client,) = server.node.clients
         await server.node.unsubscribe("a", client=client)
         assert await peer.next() == {"push": {
-            "channel": "a", "unsubscribe": {"code": 2000, "reason": "unsubscribed"}}}
+            "channel": "a", "unsubscribe": {"code": 2000, "reason": "server unsubscribe"}}}
         server.node.publish("a", b"1")
         server.node.publish("b", b"2")
         assert (await peer.next())["push"]["channel"] == "b"

@@ -179,7 +179,7 @@ async def test_subscribe_and_unsubscribe(api: Backend) -> None:
     assert await api.call("unsubscribe", user="u", channel="") == {}
     assert (await api.call("presence", channel="all:a"))["presence"] == {}
     pushes = {json.dumps(p["push"].get("unsubscribe")) for p in await drained(one, two)}
-    assert '{"code": 2000, "reason": "unsubscribed"}' in pushes
+    assert '{"code": 2000, "reason": "server unsubscribe"}' in pushes
     assert await api.call("subscribe", user="nobody", channel="a") == {}
     for peer in (one, two, other):
         await peer.close()
