@@ -11,8 +11,9 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver import Chrome
 
-from tests.browser.demo_server import DemoServer, Wire, running_server
+from tests.browser.demo_server import DemoServer, running_server
 from tests.browser.page import Page
+from tests.wire import Wire
 
 _FLAGS = [
     "--headless=new",

@@ -1,11 +1,8 @@
-"""The demo server as a process, and a wire to it that a test can cut."""
+"""The demo server as a process."""
 
 from __future__ import annotations
 
 import contextlib
-import selectors
-import socket
-import threading
 from collections.abc import Iterator
 
 from tests.process import ServerProcess
@@ -32,84 +29,3 @@ def running_server() -> Iterator[DemoServer]:
     finally:
         status = server.stop()
     assert status == 0, "".join(server.log)
-
-
-class Wire:
-    """Passes TCP connections on to a port, as long as it is not cut."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._whole = True
-        self._pairs: dict[socket.socket, socket.socket] = {}
-        self._selector = selectors.DefaultSelector()
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._wake, self._woken = socket.socketpair()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._woken, selectors.EVENT_READ)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def cut(self) -> None:
-        """Drop what is connected, and whatever tries to connect from now on."""
-        with self._lock:
-            self._whole = False
-            for end in list(self._pairs):
-                self._drop(end)
-
-    def mend(self) -> None:
-        """Let connections through again."""
-        with self._lock:
-            self._whole = True
-
-    def close(self) -> None:
-        self._wake.close()
-        self._thread.join()
-        self.cut()
-        for each in (self._listener, self._woken):
-            each.close()
-        self._selector.close()
-
-    def _run(self) -> None:
-        while True:
-            for key, _ in self._selector.select():
-                end = key.fileobj
-                assert isinstance(end, socket.socket)
-                if end is self._woken:
-                    return
-                with self._lock:
-                    if end is self._listener:
-                        self._accept()
-                    else:
-                        self._pass_on(end)
-
-    def _accept(self) -> None:
-        near, _ = self._listener.accept()
-        if not self._whole:
-            near.close()
-            return
-        far = socket.create_connection(("127.0.0.1", self._target))
-        for end, other in ((near, far), (far, near)):
-            self._pairs[end] = other
-            self._selector.register(end, selectors.EVENT_READ)
-
-    def _pass_on(self, end: socket.socket) -> None:
-        # Dropped between the select and here.
-        if end not in self._pairs:
-            return
-        data = b""
-        with contextlib.suppress(OSError):
-            data = end.recv(65536)
-            self._pairs[end].sendall(data)
-        if not data:
-            self._drop(end)
-
-    def _drop(self, end: socket.socket) -> None:
-        other = self._pairs.pop(end, None)
-        if other is None:
-            return
-        self._pairs.pop(other)
-        for each in (end, other):
-            self._selector.unregister(each)
-            each.close()

@@ -11,7 +11,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.conftest import OpenPage
-from tests.browser.demo_server import DemoServer, Wire
+from tests.browser.demo_server import DemoServer
+from tests.wire import Wire
 
 PHONE = (360, 740)
 TABLET = (768, 1024)
