@@ -25,7 +25,7 @@ from benches.charts import duration, figures
 from benches.core.contenders import PURE_PYTHON
 
 HERE = Path(__file__).resolve().parent
-SUITES = ("core", "wire", "memory", "scale", "engines")
+SUITES = ("core", "wire", "protocol", "memory", "scale", "engines")
 PUBLISH_GOAL = 10.0
 """fanout's publish to 1,000, times faster than the best in pure Python."""
 PUBLISH_SIZE = 1_000
@@ -255,6 +255,50 @@ def latency_cell(cell: dict[str, Any], name: str) -> str:
     if found is None:
         return NONE
     return f"{duration(found['p50_us'] * 1e3)} / {duration(found['p99_us'] * 1e3)}"
+
+
+# -- protocol -------------------------------------------------------------------------
+
+STORMS = {
+    "accept": "aiohttp accepts a WebSocket, no more",
+    "connect": "fanout: connect with a token, subscribe",
+    "reconnect": "fanout: connect, subscribe, recover 10 messages",
+}
+
+
+def protocol_section(results: Results) -> list[str]:
+    protocol = results.documents["protocol"]
+    lines = ["## Protocol: encodings, recovery, storms", ""]
+    cells = protocol["deliveries"]
+    if cells:
+        lines += [
+            f"CPU time of fanout's server per delivered message of {cells[0]['payload']} bytes, "
+            f"{cells[0]['connections']:,} WebSocket connections on one channel; in brackets the "
+            "multiple of plain JSON, the median over passes in which all took a turn. Columns: "
+            "publications per tick.",
+            "",
+        ]
+        rows = [
+            [name, *(
+                f"{duration(cell['variants'][name]['cpu_ns'])} "
+                f"({cell['variants'][name]['ratio']:.2f}{TIMES})"
+                for cell in cells)]
+            for name in cells[0]["variants"]
+        ]
+        lines += table(["", *(str(cell["per_tick"]) for cell in cells)], rows)
+    storms = protocol["storms"]
+    if storms:
+        lines += [
+            f"A storm: {storms[0]['clients']:,} clients come as fast as they are let in, 64 at "
+            "a time; CPU time of the server's process per client, and how often it read the "
+            "history.",
+            "",
+        ]
+        lines += table(["", "CPU per client", "over a bare accept", "reads"], [
+            [STORMS[row["name"]], duration(row["cpu_us"] * 1e3), times(row["ratio"]),
+             NONE if row["reads"] is None else f"{row['reads']:,}"]
+            for row in storms])
+    return lines
 
 
 # -- memory ---------------------------------------------------------------------------
@@ -639,6 +683,7 @@ def absent_section(results: Results) -> list[str]:
 SECTIONS = {
     "core": core_section,
     "wire": wire_section,
+    "protocol": protocol_section,
     "memory": memory_section,
     "scale": scale_section,
     "engines": engines_section,
