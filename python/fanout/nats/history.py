@@ -130,9 +130,13 @@ class History:
         """
         mark = self._mark()
         attempt: Attempt | None = None
+        done: StreamPosition | None = None
 
         async def work(until: float) -> StreamPosition | None:
-            nonlocal attempt
+            nonlocal attempt, done
+            if done is not None:
+                await self._results.keep(channel, key, done, until)
+                return done
             if key:
                 known = await self._results.find(channel, key, until)
                 if known is not None:
@@ -146,9 +150,9 @@ class History:
                     match fate(attempt, stored):
                         case Fate.STORED:
                             found = next(each for each in stored if each.record.mark == mark)
-                            position = self._stored(channel, found, newest)
-                            await self._results.keep(channel, key, position, until)
-                            return position
+                            done = self._stored(channel, found, newest)
+                            await self._results.keep(channel, key, done, until)
+                            return done
                         case Fate.UNKNOWN:
                             raise self._api.unavailable()
                         case Fate.LOST:
@@ -176,12 +180,19 @@ class History:
                 except (Interrupted, TimeoutError):
                     attempt = Attempt(newest.sequence if newest is not None else 0, plan.record)
                     raise
-                position = self._stored(channel, written, written)
-                await self._results.keep(channel, key, position, until)
+                done = self._stored(channel, written, written)
+                await self._results.keep(channel, key, done, until)
                 await self._clean(channel, written, plan, until)
-                return position
+                return done
 
-        return await self._streams.again(work, until, changes=True)
+        try:
+            return await self._streams.again(work, until, changes=True)
+        except FanoutError as error:
+            if done is None:
+                raise
+            # The server knows the message by its key as long as that is there.
+            log.info("what a publish to %r came to is not kept: %r", channel, error)
+            return done
 
     async def remove(self, channel: str, until: float) -> None:
         """Forget the messages; the stream's top and epoch stay."""

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from hashlib import blake2b
 
-from fanout.errors import FanoutError
-from fanout.nats.api import WRONG_SEQUENCE, ApiError, Behind, JetStreamApi, NotReady, RawMessage
+from fanout.nats.api import WRONG_SEQUENCE, ApiError, Behind, JetStreamApi, RawMessage
 from fanout.nats.clock import ServerClock
-from fanout.nats.requests import Interrupted
 from fanout.nats.streams import SENT, Streams
 from fanout.nats.subjects import escape, flatten
 from fanout.types import StreamPosition
 
 __all__ = ["Results", "message_id"]
-
-log = logging.getLogger("fanout")
 
 _NO_POSITION = StreamPosition()
 _STORED = "stored"
@@ -58,13 +53,10 @@ class Results:
         """Remember what a publish came to that is done; nothing without a key."""
         if not key:
             return
-        try:
-            await self._api.store(
-                f"{self._subject(channel, key)}.{_STORED}",
-                b"%d:%b" % (position.offset, position.epoch.encode()), self._headers(), until)
-        except (ApiError, NotReady, Interrupted, TimeoutError, FanoutError) as error:
-            # The server knows the message as long as that is there.
-            log.info("what a publish to %r came to is not kept: %r", channel, error)
+        await self._streams.results_ready(until)
+        await self._api.store(
+            f"{self._subject(channel, key)}.{_STORED}",
+            b"%d:%b" % (position.offset, position.epoch.encode()), self._headers(), until)
 
     async def publish(self, channel: str, key: str, body: bytes, until: float) -> StreamPosition:
         """Deliver a message that is not stored as history, unless that was done before."""
