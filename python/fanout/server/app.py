@@ -17,7 +17,8 @@ import fanout
 from fanout.errors import FanoutError
 from fanout.node import Node
 from fanout.server import api as server_api
-from fanout.server.config import Config
+from fanout.server.admin import Admin
+from fanout.server.config import Config, ConfigError
 from fanout.server.drain import Drain
 from fanout.server.engines import EngineStartError, make_engine
 from fanout.server.listening import Listening
@@ -48,6 +49,7 @@ class Server:
     def __init__(self, config: Config, *, demo: bool = False) -> None:
         self.config = config
         self._demo = demo
+        _check_root(config, demo)
         self._permissions = Permissions(config)
         client = config.client
         self.node = Node(
@@ -72,6 +74,7 @@ class Server:
         self.node.measure = ToldFigures(
             self.node, config.node.info_metrics_aggregate_interval)
         self._drain = Drain(self.node, config.shutdown.timeout)
+        self._admin = Admin(config, self.node, self._permissions, lambda: self._drain.begun)
         self._listening = Listening(
             config.http_server, max_line_size=longest_request_line(config))
         self._transports: Transports | None = None
@@ -106,6 +109,7 @@ class Server:
         )
         self._add_routes(self._transports)
         await self._listening.start()
+        self._admin.start()
 
     def _add_routes(self, transports: Transports) -> None:
         """Clients' endpoints on one port; what is not for clients on the internal one, if any."""
@@ -118,6 +122,7 @@ class Server:
             metrics = MetricsEndpoint(NodeCollector(self.node, self.api, self._policy.proxies))
             internal.add_get(config.prometheus.handler_prefix, metrics.handle)
         server_api.add_routes(config, self.api, external, internal)
+        self._admin.add_routes(external, internal)
         if self._demo:
             _add_demo(external)
 
@@ -140,6 +145,7 @@ class Server:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.config.shutdown.timeout
         await self._drain.spread()
+        self._admin.stop()
         await self._listening.stop()
         await self.node.shutdown(max(0.1, end - loop.time()))
         if self._transports is not None:
@@ -169,6 +175,14 @@ async def serve(config: Config, *, demo: bool = False) -> None:
     finally:
         await server.stop()
     logger.info("stopped")
+
+
+def _check_root(config: Config, demo: bool) -> None:
+    admin = config.admin
+    apart = config.http_server.internal_port is not None and not admin.external
+    if demo and admin.enabled and not admin.handler_prefix.strip("/") and not apart:
+        raise ConfigError(
+            "admin.handler_prefix", "must name a path with --demo, whose page is at the root")
 
 
 def _add_demo(router: web.UrlDispatcher) -> None:
