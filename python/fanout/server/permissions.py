@@ -7,6 +7,7 @@ here waits, logs or changes anything. Rules and their order are Centrifugo's.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,8 @@ from fanout.server.config.patterns import compile_channel_regex, compile_origin
 from fanout.types import ChannelOptions, RecoveryMode
 
 __all__ = ["ChannelRules", "Permissions"]
+
+KEPT_NAMES = 4096       # channels whose rules are remembered
 
 
 class ChannelRules:
@@ -102,6 +105,8 @@ class Permissions:
         self._origins = [compile_origin(pattern) for pattern in config.client.allowed_origins]
         self._user_header = config.client.user_id_http_header.lower()
         self._wildcards = config.engine.type == "nats" and config.engine.nats.allow_wildcards
+        # A subscribe asks for the same channel ten times.
+        self._split = functools.lru_cache(maxsize=KEPT_NAMES)(self._split_anew)
         # For one channel, and for many.
         self._without_namespace = _both_rules(config.channel.without_namespace, config.channel)
         self._namespaces = {
@@ -302,7 +307,7 @@ class Permissions:
             return ERROR_NOT_AVAILABLE
         return self._history_answer(rules.options, user, subscribed, channel, capabilities)
 
-    def _split(self, channel: str) -> tuple[ChannelRules | None, str]:
+    def _split_anew(self, channel: str) -> tuple[ChannelRules | None, str]:
         """A channel's rules, and its name without the namespace."""
         boundary = self._channel.namespace_boundary
         name, found, rest = (
