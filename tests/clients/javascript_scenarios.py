@@ -103,7 +103,9 @@ async def test_an_expired_token_is_asked_for_again(world: World) -> None:
         await client.until("connected")
 
 
-async def test_tokens_are_refreshed(world: World, ways: list[Way]) -> None:
+async def test_tokens_are_refreshed(
+    agent: Agent, deployment: Deployment, ways: list[Way]
+) -> None:
     """Over every way at once, for it takes as long as a token is good."""
 
     async def over(way: Way) -> None:
@@ -115,8 +117,8 @@ async def test_tokens_are_refreshed(world: World, ways: list[Way]) -> None:
             asked.put_nowait(of_channel)
             return token(user, of_channel, expires_in=2)
 
-        async with world.agent.client(
-            **way.options(world.deployment.server.port), asks={"getToken": get_token},
+        async with agent.client(
+            **way.options(deployment.server.port), asks={"getToken": get_token},
         ) as client:
             await client.call("connect")
             await client.until("connected")
@@ -133,9 +135,26 @@ async def test_tokens_are_refreshed(world: World, ways: list[Way]) -> None:
             assert "connecting" not in client.seen()[2:]
             assert "subscribing" not in room.seen()
 
-    if world.way is not ways[0]:
-        return
     await asyncio.gather(*map(over, ways))
+
+
+async def test_the_next_transport_when_one_does_not_work(
+    agent: Agent, deployment: Deployment
+) -> None:
+    port, nowhere = deployment.server.port, "http://127.0.0.1:{}/connection/nowhere"
+    endpoints = [
+        {"transport": "websocket", "endpoint": nowhere.format(port).replace("http", "ws")},
+        {"transport": "http_stream", "endpoint": nowhere.format(port)},
+        *Way("sse").options(port)["endpoint"],
+    ]
+    async with agent.client(
+        endpoints, emulationEndpoint=f"http://127.0.0.1:{port}/emulation", token=token("ada"),
+    ) as client:
+        await client.call("connect")
+        assert (await client.until("connected"))["transport"] == "sse"
+        room, _ = await client.subscribed(unique("room:"))
+        await room.call("publish", data(1))
+        assert await room.publications(1) == [1]
 
 
 async def test_subscribe_publish_unsubscribe(world: World) -> None:
