@@ -15,6 +15,7 @@ from centrifuge.protocol import client_pb2 as pb
 from fanout.client import Client
 from fanout.events import RPCEvent, RPCReply
 from fanout.server.session.bidirectional import INBOX_LIMIT
+from fanout.server.transports import connection as connection_module
 from fanout.server.transports.emulated import MOST_WAITING
 from tests.brokers.valkey import ValkeyServer
 from tests.server.running import InProcess, serving
@@ -247,7 +248,11 @@ async def test_requests_wait_until_the_session_has_room(server: InProcess) -> No
         assert gate.calls == len(replied)
 
 
-async def test_who_waits_for_a_session_hears_of_its_end(server: InProcess) -> None:
+@pytest.mark.parametrize("by_server", [False, True])
+async def test_who_waits_for_a_session_hears_of_its_end(
+    server: InProcess, by_server: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT", 3600.0)
     gate = Gate(server)
     async with opened(server, "http_stream") as stream:
         for id in range(2, INBOX_LIMIT + 4):
@@ -255,7 +260,11 @@ async def test_who_waits_for_a_session_hears_of_its_end(server: InProcess) -> No
         waiting = asyncio.create_task(emulate(server, stream, {"id": 1000, "rpc": {}}))
         (connection,) = server.connections._connections
         await server.settled(lambda: connection._waiting == 1)  # type: ignore[attr-defined]
-        await stream.close()
+        if by_server:       # and the client's end stays open
+            (client,) = server.node.clients.values()
+            client.disconnect()
+        else:
+            await stream.close()
         assert await asyncio.wait_for(waiting, 10) == 404
         gate.open.set()
 

@@ -53,6 +53,12 @@ def only_client(server: InProcess) -> Client:
     return client
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is cut for not closing: what ends, ends by itself."""
+    monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT", 3600.0)
+
+
 async def subscribed(server: InProcess, stream: Stream, channel: str) -> None:
     assert await emulate(server, stream, {"id": 2, "subscribe": {"channel": channel}}) == 204
     assert await stream.next() == {"id": 2, "subscribe": {}}
@@ -344,6 +350,7 @@ async def test_pings_and_pongs(kind: str) -> None:
 # The end
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_server_ends_it(server: InProcess, kind: str) -> None:
     async with opened(server, kind) as stream:
@@ -356,6 +363,22 @@ async def test_the_server_ends_it(server: InProcess, kind: str) -> None:
         # Its own end is all that is left to wait for.
         await stream.close()
         await all_gone(server)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_more_than_leaves_in_one_turn_comes_before_the_end(
+    server: InProcess, kind: str
+) -> None:
+    async with opened(server, kind) as stream:
+        client = only_client(server)
+        for number in range(5):
+            client.send(b'"%d%s"' % (number, b"x" * 150_000))
+        client.disconnect()
+        for number in range(5):
+            data = (await stream.next())["push"]["message"]["data"]
+            assert (data[0], len(data)) == (str(number), 150_001)
+        assert await stream.disconnected() == (3503, "force disconnect")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -449,6 +472,21 @@ async def test_what_is_said_behind_the_request_is_ignored(server: InProcess, kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_so_many_requests_behind_that_reading_stopped(
+    server: InProcess, kind: str
+) -> None:
+    async with raw(server) as stream:
+        await stream.send(
+            request(f"/connection/{kind}", body=CONNECT) + request("/health", "GET") * 1000)
+        assert await stream.head() == 200
+        if kind == "sse":
+            await stream.chunk()
+        await stream.next()
+        stream.writer.write_eof()
+        await all_gone(server)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_who_says_too_much_is_disconnected(server: InProcess, kind: str) -> None:
     async with opened(server, kind) as stream:
         await stream.send(b"x" * 65536)
@@ -482,6 +520,7 @@ async def stuck(server: InProcess, kind: str) -> AsyncIterator[Stream]:
         await stream.close()
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_slow_reader_gets_whole_messages_then_the_reason(kind: str) -> None:
     settings = {

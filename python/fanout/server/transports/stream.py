@@ -79,8 +79,6 @@ class StreamConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         """What a client says behind its request is for nobody."""
-        if self._closing:
-            return
         self._ignored += len(data)
         if self._ignored > IGNORED_LIMIT:
             self._session.client.disconnect(codes.DISCONNECT_BAD_REQUEST)
