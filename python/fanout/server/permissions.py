@@ -233,21 +233,20 @@ class Permissions:
             return reply
         options = rules.options
 
-        reads_presence = self._presence_answer(
-            options, user, True, event.channel, capabilities) is None
-        reads_history = self._history_answer(
-            options, user, True, event.channel, capabilities) is None
+        def reads(what: str) -> bool:
+            return self._allows(what, options, event.channel, user, True, capabilities)
+
         wants_recovery = event.recoverable or event.since is not None
         recover = _decided(reply.recover, options.force_recovery or (
-            wants_recovery and (options.allow_recovery or reads_history)))
+            wants_recovery and (options.allow_recovery or reads("history"))))
         return replace(
             reply,
             push_join_leave=_decided(reply.join_leave, options.join_leave) and _decided(
                 reply.push_join_leave,
-                options.force_push_join_leave or (event.join_leave and reads_presence)),
+                options.force_push_join_leave or (event.join_leave and reads("presence"))),
             recover=recover,
             position=recover or _decided(reply.position, options.force_positioning or (
-                event.positioned and (options.allow_positioning or reads_history))),
+                event.positioned and (options.allow_positioning or reads("history")))),
         )
 
     def check_publish(self, channel: str, data: bytes) -> ErrorCode | None:
@@ -272,16 +271,9 @@ class Permissions:
         rules = self.resolve(channel)
         if rules is None:
             return ERROR_UNKNOWN_CHANNEL
-        if allows(capabilities, "pub", channel):
-            return None
-        options = rules.options
-        return self._answer(
-            user,
-            subscribed,
-            for_client=options.allow_publish_for_client,
-            for_subscriber=options.allow_publish_for_subscriber,
-            for_anonymous=options.allow_publish_for_anonymous,
-        )
+        allowed = self._allows(
+            "publish", rules.options, channel, user, subscribed, capabilities)
+        return None if allowed else ERROR_PERMISSION_DENIED
 
     def may_presence(
         self, user: str, channel: str, subscribed: bool,
@@ -293,7 +285,9 @@ class Permissions:
             return rules
         if not rules.options.presence:
             return ERROR_NOT_AVAILABLE
-        return self._presence_answer(rules.options, user, subscribed, channel, capabilities)
+        allowed = self._allows(
+            "presence", rules.options, channel, user, subscribed, capabilities)
+        return None if allowed else ERROR_PERMISSION_DENIED
 
     def may_history(
         self, user: str, channel: str, subscribed: bool,
@@ -305,7 +299,9 @@ class Permissions:
             return rules
         if not rules.channel_options.keeps_history:
             return ERROR_NOT_AVAILABLE
-        return self._history_answer(rules.options, user, subscribed, channel, capabilities)
+        allowed = self._allows(
+            "history", rules.options, channel, user, subscribed, capabilities)
+        return None if allowed else ERROR_PERMISSION_DENIED
 
     def _split_anew(self, channel: str) -> tuple[ChannelRules | None, str]:
         """A channel's rules, and its name without the namespace."""
@@ -361,45 +357,18 @@ class Permissions:
         # An anonymous client is nobody whom a list could name.
         return user != "" and (user in users.split(separator) if separator else user == users)
 
-    def _presence_answer(
-        self, options: NamespaceOptions, user: str, subscribed: bool, channel: str,
+    def _allows(
+        self, what: str, options: NamespaceOptions, channel: str, user: str, subscribed: bool,
         capabilities: Sequence[Capability],
-    ) -> ErrorCode | None:
-        if allows(capabilities, "prs", channel):
-            return None
-        return self._answer(
-            user,
-            subscribed,
-            for_client=options.allow_presence_for_client,
-            for_subscriber=options.allow_presence_for_subscriber,
-            for_anonymous=options.allow_presence_for_anonymous,
-        )
-
-    def _history_answer(
-        self, options: NamespaceOptions, user: str, subscribed: bool, channel: str,
-        capabilities: Sequence[Capability],
-    ) -> ErrorCode | None:
-        if allows(capabilities, "hst", channel):
-            return None
-        return self._answer(
-            user,
-            subscribed,
-            for_client=options.allow_history_for_client,
-            for_subscriber=options.allow_history_for_subscriber,
-            for_anonymous=options.allow_history_for_anonymous,
-        )
-
-    def _answer(
-        self,
-        user: str,
-        subscribed: bool,
-        *,
-        for_client: bool,
-        for_subscriber: bool,
-        for_anonymous: bool,
-    ) -> ErrorCode | None:
-        allowed = (for_client or (for_subscriber and subscribed)) and (user != "" or for_anonymous)
-        return None if allowed or self._client.insecure else ERROR_PERMISSION_DENIED
+    ) -> bool:
+        """Whether the options ``allow_<what>_for_...`` or a capability allow it."""
+        by_options = (
+            getattr(options, f"allow_{what}_for_client")
+            or (subscribed and getattr(options, f"allow_{what}_for_subscriber"))
+        ) and (user != "" or getattr(options, f"allow_{what}_for_anonymous"))
+        return (
+            by_options or self._client.insecure
+            or allows(capabilities, _ACTIONS[what], channel))
 
 
 def _decided(override: bool | None, otherwise: bool) -> bool:
@@ -413,6 +382,8 @@ def _both_rules(
     return ChannelRules(options, channel), ChannelRules(options, channel, wildcards=True)
 
 
+# What the options call it, and what a capability does.
+_ACTIONS = {"publish": "pub", "presence": "prs", "history": "hst"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Whole words between dots; ">" only as the last one.
 _WILDCARD = re.compile(r"(?<![^.])[*>](?![^.])")
