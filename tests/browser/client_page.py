@@ -14,6 +14,8 @@ from tests.clients.agent import DIRECTORY, Agent
 
 __all__ = ["PATIENCE_S", "PageServer", "serving_pages"]
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 PATIENCE_S = 20.0
 _BUNDLES = DIRECTORY / "node_modules" / "centrifuge" / "dist"
 _FILES: Mapping[str, Path] = {
@@ -45,7 +47,7 @@ class PageServer:
         return f"http://localhost:{self.port}"
 
     @staticmethod
-    def _file(path: Path) -> Callable[[web.Request], Awaitable[web.FileResponse]]:
+    def _file(path: Path) -> Answer:
         async def answer(request: web.Request) -> web.FileResponse:
             kind = {".html": "text/html"}.get(path.suffix, "text/javascript")
             return web.FileResponse(path, headers={"Content-Type": f"{kind}; charset=utf-8"})
@@ -100,9 +102,13 @@ class PageServer:
 
 
 @contextlib.asynccontextmanager
-async def serving_pages() -> AsyncIterator[PageServer]:
-    """The page server on a free port."""
+async def serving_pages(
+    more: Mapping[str, Answer] | None = None,
+) -> AsyncIterator[PageServer]:
+    """The page server on a free port, with more paths."""
     pages = PageServer()
+    for path, answer in (more or {}).items():
+        pages.application.router.add_get(path, answer)
     runner = web.AppRunner(pages.application, access_log=None, shutdown_timeout=0.05)
     await runner.setup()
     try:
