@@ -57,3 +57,23 @@ def test_several_commands_in_one_frame() -> None:
     assert first.publish is not None and second.publish is not None
     assert bytes(first.publish.data) == rb'"\ud800"'
     assert bytes(second.publish.data) == rb'"\udfff\ue001"'
+
+
+def test_the_time_does_not_grow_with_the_number_of_surrogates() -> None:
+    """Looking for each stand-in in the whole frame would take seconds, for anybody who connects."""
+    looked_at = 0
+
+    class Frame(bytes):
+        def __contains__(self, part: object) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return super().__contains__(part)      # type: ignore[operator]
+
+    different = "".join(f"\\u{code:04x} " for code in range(0xDC00, 0xDE00))
+    taken = "".join(map(chr, range(0xE000, 0xE400)))
+    data = f'"{different}{taken}"'
+    frame = Frame(f'{{"id":1,"publish":{{"channel":"a","data":{data}}}}}'.encode())
+    (command,) = JSON.decode_commands(frame)
+    assert command.publish is not None
+    assert bytes(command.publish.data) == data.encode()
+    assert looked_at < 10

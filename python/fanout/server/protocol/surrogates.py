@@ -23,6 +23,8 @@ S = TypeVar("S", bound=Struct)
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _SURROGATE = re.compile(rb"[dD][89abABcdefCDEF]")
 _STAND_INS = range(0xE000, 0xF900)      # private use: rarely in a frame already
+# Their bytes, and those of the others that begin with the same one.
+_PRIVATE = re.compile(rb"[\xee\xef][\x80-\xbf]{2}")
 
 
 def decode_with_surrogates(frame: bytes, decode: Callable[[bytes], list[S]]) -> list[S]:
@@ -32,7 +34,9 @@ def decode_with_surrogates(frame: bytes, decode: Callable[[bytes], list[S]]) -> 
     that is not a payload, such as a channel's name.
     """
     taken = {int(digits, 16) for digits in _ESCAPE.findall(frame) if digits}
-    free = (code for code in _STAND_INS if code not in taken and chr(code).encode() not in frame)
+    # One look at the frame for all: it may be long, and the surrogates many.
+    taken.update(ord(character.decode()) for character in _PRIVATE.findall(frame))
+    free = (code for code in _STAND_INS if code not in taken)
     stand_ins: dict[bytes, bytes] = {}
 
     def stand_in(escape: re.Match[bytes]) -> bytes:
