@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.asyncio.client import connect as open_websocket
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
@@ -17,7 +19,7 @@ from fanout._websocket import WebSocketError, WebSocketReader
 from fanout.server.transports.deflate import negotiate
 from tests.server.peer import Peer
 from tests.server.running import InProcess, serving
-from tests.server.test_websocket import CLOSE, TEXT, Raw, handshake, raw
+from tests.server.test_websocket import BINARY, CLOSE, TEXT, Raw, handshake, raw
 
 COMPRESSED = {"client": {"insecure": True}, "websocket": {"compression": True}}
 AGREED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -250,6 +252,34 @@ def test_a_reader_never_makes_more_than_its_limit(size: int) -> None:
 def test_a_limit_that_is_none(limit: int) -> None:
     with pytest.raises(ValueError, match="-1"):
         WebSocketReader(1, limit)
+
+
+@given(
+    data=st.binary(max_size=2000), level=st.integers(0, 9), cuts=st.lists(st.integers(0, 2100)))
+def test_messages_that_come_in_pieces(data: bytes, level: int, cuts: list[int]) -> None:
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
+    payload = (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    sent = masked(payload, 0x80 | RSV1 | BINARY)
+    reader = WebSocketReader(4000, 2000)
+    messages = []
+    at = 0
+    for cut in sorted(cut for cut in cuts if cut <= len(sent)):
+        messages += reader.feed(sent[at:cut])
+        at = cut
+    assert messages + reader.feed(sent[at:]) == [(BINARY, data)]
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_nobody_compressed(payload: bytes) -> None:
+    """Either a message within the limit or the protocol's error, whatever comes."""
+    try:
+        ((opcode, message),) = WebSocketReader(300, 1000).feed(
+            masked(payload, 0x80 | RSV1 | BINARY))
+    except WebSocketError as error:
+        assert error.code in (1007, 1009)
+    else:
+        assert opcode == BINARY
+        assert len(message) <= 1000
 
 
 # The library that everybody uses

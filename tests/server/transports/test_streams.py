@@ -322,6 +322,20 @@ async def test_the_connection_limit_is_one_for_all() -> None:
             pass
 
 
+async def test_a_slow_body_does_not_get_past_the_limit() -> None:
+    async with (
+        serving(with_client(connection_limit=1)) as server, raw(server) as first,
+        raw(server) as second,
+    ):
+        whole = request("/connection/http_stream", body=CONNECT)
+        for stream in (first, second):
+            await stream.send(whole[:-1])
+        await first.send(whole[-1:])
+        assert await first.head() == 200
+        await second.send(whole[-1:])
+        assert await second.head() == 503
+
+
 async def test_the_rate_of_connections() -> None:
     async with serving(with_client(connection_rate_limit=3)) as server:
         statuses = []

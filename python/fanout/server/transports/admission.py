@@ -61,7 +61,11 @@ class Admission:
         return handle
 
     def take_another(self) -> None:
-        """Raise a refusal with status 503 when no other connection may come."""
+        """Raise a refusal with status 503 when no other connection may come.
+
+        To be called right before the connection is taken over: what is awaited
+        in between lets others pass that are not counted yet.
+        """
         refusal = self._connections.refusal()
         if refusal:
             raise web.HTTPServiceUnavailable(text=f"{refusal}\n")

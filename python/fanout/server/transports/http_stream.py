@@ -31,9 +31,9 @@ class HttpStreamEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         shared = self._shared
         check_version(request)
+        commands = await read_body(request, self._config.max_request_body_size)
         shared.admission.take_another()
         binary = speaks_protobuf(request)
-        commands = await read_body(request, self._config.max_request_body_size)
         protocol = PROTOBUF if binary else JSON
         session = Session(
             shared.node, shared.session, session_request(request, "http_stream"), protocol)

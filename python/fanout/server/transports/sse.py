@@ -32,11 +32,11 @@ class SseEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         shared = self._shared
         check_version(request)
-        shared.admission.take_another()
         commands = await connect_request(request, self._config.max_request_body_size)
         if not commands:
             raise web.HTTPBadRequest(
                 text="a connect command is needed, as cf_connect or as the body of a POST\n")
+        shared.admission.take_another()
         session = Session(shared.node, shared.session, session_request(request, "sse"), JSON)
         connection = EmulatedConnection(
             shared.node, shared.connections, shared.encodings.sse(JSON), session,

@@ -37,11 +37,11 @@ class UniHttpStreamEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         shared = self._shared
         check_version(request)
-        shared.admission.take_another()
         data = await self._connect_data(request)
         name, encoding, head = self._form(request)
         session = UniSession(shared.node, shared.session, session_request(request, name))
         wanted = decode_connect(session, data)
+        shared.admission.take_another()
         connection = UniStreamConnection(
             shared.node, shared.connections, encoding, session, shared.write_timeout, head,
             self._refusals, self._statuses, cors(request))
