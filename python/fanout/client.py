@@ -542,14 +542,16 @@ class Client:
         positioned = recoverable or (track is not None and reply.position is not False)
         cached = options.recovery_mode is RecoveryMode.CACHE
         since = event.since if recoverable else None
+        unasked = recoverable and cached and options.recover_unasked
         if options.presence:
             await node.engine.add_presence(
                 channel, self.id,
                 ClientInfo(self.user, self.id, self.info, subscription.info))
         try:
             if track is not None:
-                if recoverable and cached and (since is not None or options.recover_unasked):
-                    missed = await node.positions.recover_latest(track, since)
+                if cached and (since is not None or unasked):
+                    missed = await node.positions.recover_latest(
+                        track, since, event.tags_filter)
                 elif since is not None and not cached:
                     missed = await node.positions.recover(track, since)
                 # Awaits nothing when the place is known, as it is with what was missed.
@@ -587,7 +589,7 @@ class Client:
             missed,
             recoverable,
             event.since,
-            cached,
+            event.since is not None or unasked,
             delta,
             reply.expire_at if reply.client_refresh else 0.0,
         )

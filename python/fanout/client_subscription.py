@@ -44,9 +44,10 @@ class SubscribeResult:
     watched; ``recoverable`` says whether it may ask for what it missed.
     ``since`` is where it said that it was, and ``missed`` are the messages
     between there and ``position``, oldest first: None when it did not ask, or
-    they are not all kept. With ``latest_only`` only the newest of them is in
-    it, or none when the client had it. ``delta`` says that it gets
-    publications in the delta form. ``expire_at`` is when the subscription
+    they are not all kept. In a channel with ``RecoveryMode.CACHE`` they are the
+    newest alone, or nothing when the client had it. ``was_recovering`` says
+    that it asked, or that everybody is given the newest. ``delta`` says that it
+    gets publications in the delta form. ``expire_at`` is when the subscription
     expires (seconds since 1970; 0: never), if the client is to refresh it.
     """
 
@@ -55,7 +56,7 @@ class SubscribeResult:
     missed: list[Message] | None = None
     recoverable: bool = True
     since: StreamPosition | None = None
-    latest_only: bool = False
+    was_recovering: bool = False
     delta: bool = False
     expire_at: float = 0.0
 

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
+from fanout._filter import TagsFilter
 from fanout._hub import Hub
 from fanout._message import Message
 from fanout.engine import Engine
@@ -286,12 +287,14 @@ class Positions:
         return missed
 
     async def recover_latest(
-        self, track: Track, since: StreamPosition | None
+        self, track: Track, since: StreamPosition | None, wanted: TagsFilter | None = None
     ) -> list[Message] | None:
         """The newest message of the stream, as it is at the return, for a client at ``since``.
 
-        Nothing when the client has it, None when it is not kept any more. As
-        with ``recover``, nothing may be awaited before the client's entry.
+        With ``wanted`` the newest that it matches, of those that may be
+        recovered. Nothing when the client has it, None when it is not kept any
+        more. As with ``recover``, nothing may be awaited before the client's
+        entry.
         """
         if track.newest is None:
             track.newest = self.start(self._newest(track))
@@ -306,15 +309,22 @@ class Positions:
             return None
         if page.position.offset > track.offset and not await finished(self.repair(track)):
             return None
-        if (
-            since is not None
-            and since.offset == track.offset
-            and since.epoch in ("", track.epoch)
-        ):
+        if since is not None and since.offset > 0 and since == track.position:
             return []
         # What came meanwhile, by the link or by the repair, was delivered here.
         newest = _top(page) if page.position == track.position else track.last
-        return None if newest is None else [newest]
+        if newest is None or wanted is None or wanted.matches(newest.tags):
+            return None if newest is None else [newest]
+        return await self._newest_wanted(track, wanted)
+
+    async def _newest_wanted(self, track: Track, wanted: TagsFilter) -> list[Message] | None:
+        for _ in range(TRIES):
+            page = await self._engine.history_stream(
+                track.channel, limit=self._limit or None, reverse=True)
+            if page.position == track.position:
+                found = [each for each in page.messages if wanted.matches(each.tags)]
+                return found[:1] or None
+        return None     # it is published faster than read
 
     async def _reach(self, track: Track, page: HistoryPage, since: StreamPosition) -> bool:
         """Have the track where a client was told it is, which may be further."""

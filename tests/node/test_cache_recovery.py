@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 
-from fanout import ChannelOptions, ConnectReply, Node, RecoveryMode, StreamPosition, SubscribeReply
+from fanout import (
+    ChannelOptions,
+    ConnectReply,
+    Node,
+    RecoveryMode,
+    StreamPosition,
+    SubscribeEvent,
+    SubscribeReply,
+)
+from fanout._filter import TagsFilter
 from tests.node.connections import Connection
 
 OPTIONS = ChannelOptions(
@@ -61,12 +71,29 @@ async def test_nothing_is_there() -> None:
         assert data(gone) is None
 
 
+async def test_the_newest_that_a_filter_lets_through() -> None:
+    wanted = TagsFilter(key="kind", cmp="eq", val="goal")
+    options = dataclasses.replace(UNASKED, tags_filter=True, history_size=10)
+    async with made(options) as node:
+        for text, kind in ((b"1", "goal"), (b"2", "goal"), (b"3", "card")):
+            top = await node.publish("a", text, tags={"kind": kind})
+        connection = await Connection.made(node)
+        result = await connection.client.subscribe(SubscribeEvent("a", tags_filter=wanted))
+        assert (data(result), result.position) == ([b"2"], top)
+        await connection.client.unsubscribe("a")
+        none = TagsFilter(key="kind", cmp="eq", val="none")
+        result = await connection.client.subscribe(SubscribeEvent("a", tags_filter=none))
+        assert (data(result), result.position) == (None, top)
+
+
 @pytest.mark.parametrize(("options", "given"), [(OPTIONS, None), (UNASKED, [b"1"])])
 async def test_who_did_not_ask(options: ChannelOptions, given: list[bytes] | None) -> None:
     async with made(options) as node:
         await node.publish("a", b"1")
         connection = await Connection.made(node)
-        assert data(await connection.subscribe("a")) == given
+        result = await connection.subscribe("a")
+        assert data(result) == given
+        assert result.was_recovering is (given is not None)
 
 
 async def test_a_storm_reads_once() -> None:

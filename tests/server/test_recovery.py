@@ -9,7 +9,6 @@ import pytest
 
 from fanout import (
     BackpressureError,
-    ChannelOptions,
     EngineUnavailableError,
     StreamPosition,
     SubscribeReply,
@@ -17,15 +16,14 @@ from fanout import (
 )
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer
-from tests.server.running import InProcess, serving
+from tests.server.running import InProcess, serving, with_options
 
-KEPT = ChannelOptions(recover=True, history_size=5, history_lifetime=60)
+KEPT = {"force_recovery": True, "history_size": 5, "history_ttl": "60s"}
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[InProcess]:
-    async with serving(OPEN) as running:
-        running.node._options = lambda channel: KEPT
+    async with serving(with_options(OPEN, **KEPT)) as running:
         yield running
 
 

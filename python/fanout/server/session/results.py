@@ -28,7 +28,7 @@ def subscribe_result(protocol: Protocol, result: SubscribeResult) -> wire.Subscr
         ttl=time_left(result.expire_at),
         data=protocol.embedded(result.data),
         delta=result.delta,
-        was_recovering=result.since is not None,
+        was_recovering=result.was_recovering,
     )
     if result.position is None:
         return reply
@@ -39,9 +39,9 @@ def subscribe_result(protocol: Protocol, result: SubscribeResult) -> wire.Subscr
     if result.missed is not None:
         reply.recovered = True
         reply.publications = protocol.publications(result.missed, delta=result.delta)
-        if result.missed and result.since is not None and not result.latest_only:
+        if result.missed:
             # The client counts on from where it was with each of them.
-            reply.offset = result.since.offset
+            reply.offset = result.since.offset if result.since is not None else 0
     return reply
 
 
@@ -53,6 +53,6 @@ def subscribe_push(protocol: Protocol, result: SubscribeResult) -> wire.Subscrib
         push.positioned = True
         push.epoch = result.position.epoch
         push.offset = result.position.offset
-        if result.missed and result.since is not None and not result.latest_only:
-            push.offset = result.since.offset
+        if result.missed:
+            push.offset = result.since.offset if result.since is not None else 0
     return push
