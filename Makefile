@@ -9,7 +9,7 @@ SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.
 # For targets that are started side by side, each in its terminal.
 ONE_AT_A_TIME := $(shell command -v flock >/dev/null && echo flock Makefile)
 
-.PHONY: run valkey test bench bench-smoke lint types sanitize browser-packages redis-packages clean
+.PHONY: run valkey test bench bench-smoke lint types sanitize browser-packages node-packages redis-packages clean
 
 # The demo server: http://127.0.0.1:8000
 run:
@@ -48,6 +48,11 @@ sanitize: $(VENV)/installed-test
 browser-packages:
 	apt-get update
 	apt-get install -y --no-install-recommends chromium chromium-driver
+
+# Node and npm, which the published JavaScript client is tested in; needs root.
+node-packages:
+	apt-get update
+	apt-get install -y --no-install-recommends nodejs npm
 
 # Debian's redis-server, which the Redis engine is tested with beside Valkey; needs root.
 redis-packages:
