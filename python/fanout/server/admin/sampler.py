@@ -58,8 +58,11 @@ class Sampler:
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
-        # At the full second, so that those of all nodes fit together.
+        # At the full second, so that those of all nodes fit together; a timer may be a bit
+        # early, and that was this second then.
         delay = 1 - time.time() % 1
+        if delay < 0.5:
+            delay += 1
         self._timer = loop.call_later(delay, self._tick, loop.time() + delay)
 
     def _tick(self, due: float) -> None:

@@ -26,6 +26,8 @@ export function login(view, done) {
     },
   },
   h("p", { className: "mark" }, h("img", { src: "admin/web/mark.svg", alt: "", width: 36, height: 36 }), "fanout"),
+  // For password managers, which want to know whose it is.
+  h("input", { type: "text", value: "admin", autocomplete: "username", hidden: true, readOnly: true }),
   h("label", { htmlFor: "password" }, "Password"), password, problem, send);
   view.replaceChildren(form);
   password.focus();
