@@ -130,7 +130,7 @@ async def test_each_transport_has_an_encoding_of_its_own(made: Counter[str]) -> 
 
 async def test_encodings_are_registered_once(made: Counter[str]) -> None:
     async with serving(EVERYTHING) as server:
-        encodings = Encodings(server.node.hub)
+        encodings = Encodings(server.node)
         fast, small = Compression(1, 0), Compression(9, 100)
         numbers = [
             encodings.websocket(JSON), encodings.websocket(JSON, fast),

@@ -166,6 +166,27 @@ async def test_a_stream_behind_other_requests(server: InProcess, kind: str) -> N
         assert await stream.head() == 200
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_upgrade_that_nobody_takes(server: InProcess, kind: str) -> None:
+    """As HTTP libraries ask for HTTP/2 on the side; the answer is HTTP/1.1."""
+    async with opened(
+        server, kind, Connection="Upgrade, HTTP2-Settings", Upgrade="h2c",
+        HTTP2_Settings="AAMAAABkAAQAoAAAAAIAAAAA",
+    ) as stream:
+        await subscribed(server, stream, "a")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_body_that_is_waited_for(server: InProcess, kind: str) -> None:
+    async with raw(server) as stream:
+        await stream.send(request(
+            f"/connection/{kind}", Content_Length=str(len(CONNECT)), Expect="100-continue"))
+        assert await asyncio.wait_for(
+            stream.reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await stream.send(CONNECT)
+        assert await stream.head() == 200
+
+
 # Refusals, which leave plain HTTP behind
 
 
@@ -305,6 +326,35 @@ async def test_another_origin_is_refused(server: InProcess, target: str, method:
         assert await stream.head() == 403
         assert "access-control-allow-origin" not in stream.headers
     await all_gone(server)
+
+
+@pytest.mark.parametrize("target", [
+    "connection/sse?cf_connect={}", "connection/uni_sse", "connection/init"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_what_another_page_embeds_is_refused(target: str, site: str) -> None:
+    """A browser sends cookies for it, and no Origin: the commands would be its user's."""
+    settings = {**with_client(allowed_origins=["*"]), "init": {"enabled": True}}
+    async with serving(settings) as server:
+        for headers in ({"Sec_Fetch_Site": site}, {"Sec_Fetch_Site": site, "Origin": ""}):
+            async with raw(server) as stream:
+                await stream.send(request(
+                    f"/{target.format(quote(CONNECT))}", "GET",
+                    Sec_Fetch_Mode="no-cors", Sec_Fetch_Dest="image", **headers))
+                assert await stream.head() == 403
+        await all_gone(server)
+
+
+@pytest.mark.parametrize("headers", [
+    {"Sec_Fetch_Site": "same-origin"}, {"Sec_Fetch_Site": "none"},
+    {"Sec_Fetch_Site": "same-site", "Origin": "http://localhost"},
+])
+async def test_what_a_page_of_ours_opens_is_taken(
+    server: InProcess, headers: dict[str, str]
+) -> None:
+    async with raw(server) as stream:
+        await stream.send(request(
+            f"/connection/sse?cf_connect={quote(CONNECT)}", "GET", **headers))
+        assert await stream.head() == 200
 
 
 # The limits that all transports share

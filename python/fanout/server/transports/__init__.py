@@ -31,7 +31,7 @@ LONG_LINE = 65536       # bytes of a request line that carries a connect request
 
 
 class Transports:
-    """The ways in of one server; to be made while its node runs.
+    """The ways in of one server.
 
     ``may_come_from`` is asked with a request's ``Origin`` and ``Host``.
     """
@@ -48,7 +48,7 @@ class Transports:
             config.client.connection_limit, config.client.connection_rate_limit)
         self._admission = Admission(self.connections, may_come_from)
         self._shared = Shared(
-            node, session, self.connections, self._admission, Encodings(node.hub),
+            node, session, self.connections, self._admission, Encodings(node),
             config.websocket.write_timeout)
 
     def add_routes(

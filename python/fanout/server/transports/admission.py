@@ -43,7 +43,7 @@ class Admission:
                 options is None or request.method != "OPTIONS"
             ):
                 raise web.HTTPMethodNotAllowed(request.method, methods)
-            if not self._may_come_from(
+            if _is_embedded(request) or not self._may_come_from(
                 request.headers.get("Origin"), request.headers.get("Host", "")
             ):
                 raise web.HTTPForbidden(text="this origin may not connect\n")
@@ -69,6 +69,15 @@ class Admission:
         refusal = self._connections.refusal()
         if refusal:
             raise web.HTTPServiceUnavailable(text=f"{refusal}\n")
+
+
+def _is_embedded(request: web.Request) -> bool:
+    """Whether a page of another origin has it as an image, a frame or a link (Fetch Metadata).
+
+    Browsers send no Origin then, but cookies; whatever may connect sends one.
+    """
+    return not request.headers.get("Origin") and (
+        request.headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site"))
 
 
 def cors(request: web.Request) -> dict[str, str]:

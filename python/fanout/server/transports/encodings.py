@@ -17,7 +17,7 @@ from fanout._framing import (
     LinesFraming,
     WebSocketFraming,
 )
-from fanout._hub import Hub
+from fanout.node import Node
 from fanout.server.protocol.base import Protocol
 
 __all__ = ["BINARY", "TEXT", "Compression", "Encoding", "Encodings"]
@@ -42,10 +42,10 @@ class Encoding:
 
 
 class Encodings:
-    """Registers encodings when the first connection needs them."""
+    """Registers encodings with the node's hub when the first connection needs them."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, node: Node) -> None:
+        self._node = node
         self._known: dict[object, Encoding] = {}
 
     def websocket(self, protocol: Protocol, compression: Compression | None = None) -> Encoding:
@@ -72,6 +72,6 @@ class Encodings:
         known = self._known.get((protocol, form))
         if known is None:
             framing = make_framing()
-            known = Encoding(self._hub.add_encoder(protocol.encoder(framing)), framing)
+            known = Encoding(self._node.hub.add_encoder(protocol.encoder(framing)), framing)
             self._known[protocol, form] = known
         return known

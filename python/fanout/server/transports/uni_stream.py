@@ -40,7 +40,9 @@ class UniStreamConnection(StreamConnection):
         self.take(transport)
         self._connections.added(self)
         self._one_way.open(self)
-        self._connecting = start(self._connect(request))
+        connecting = start(self._connect(request))
+        if not connecting.done():       # as one that was started eagerly may be
+            self._connecting = connecting
 
     async def _connect(self, request: ConnectRequest) -> None:
         try:

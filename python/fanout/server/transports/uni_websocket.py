@@ -84,7 +84,9 @@ class UniWebSocketConnection(FrameConnection):
 
     def connect(self, request: ConnectRequest) -> None:
         self._asked = True
-        self._connecting = start(self._connect(request))
+        connecting = start(self._connect(request))
+        if not connecting.done():       # as one that was started eagerly may be
+            self._connecting = connecting
 
     async def _connect(self, request: ConnectRequest) -> None:
         try:
