@@ -118,10 +118,10 @@ async def test_tokens_are_refreshed(deployment: Deployment) -> None:
                     one = await asked.get()
                     if one in wanted:
                         wanted.remove(one)
+            assert told.seen().count("connecting") == 1
+            assert events.seen() == ["subscribing", "subscribed"]
             await room.publish(encoding.out("still there"))
             assert await events.publications(1) == ["still there"]
-            assert told.seen().count("connecting") == 1
-            assert events.seen().count("subscribing") == 1
 
     await asyncio.gather(of(JSON), of(PROTOBUF))
 
