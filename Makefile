@@ -9,7 +9,8 @@ SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.
 # For targets that are started side by side, each in its terminal.
 ONE_AT_A_TIME := $(shell command -v flock >/dev/null && echo flock Makefile)
 
-.PHONY: run valkey test bench bench-smoke lint types sanitize browser-packages node-packages redis-packages clean
+.PHONY: run valkey test bench bench-smoke lint types sanitize browser-packages node-packages \
+	redis-packages clean
 
 # The demo server: http://127.0.0.1:8000
 run:
