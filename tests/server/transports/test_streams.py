@@ -338,7 +338,7 @@ async def test_what_another_page_embeds_is_refused(target: str, site: str) -> No
         for headers in ({"Sec_Fetch_Site": site}, {"Sec_Fetch_Site": site, "Origin": ""}):
             async with raw(server) as stream:
                 await stream.send(request(
-                    f"/{target.format(quote(CONNECT))}", "GET",
+                    f"/{target.format(quote(CONNECT))}", "GET", b"",
                     Sec_Fetch_Mode="no-cors", Sec_Fetch_Dest="image", **headers))
                 assert await stream.head() == 403
         await all_gone(server)
@@ -353,7 +353,7 @@ async def test_what_a_page_of_ours_opens_is_taken(
 ) -> None:
     async with raw(server) as stream:
         await stream.send(request(
-            f"/connection/sse?cf_connect={quote(CONNECT)}", "GET", **headers))
+            f"/connection/sse?cf_connect={quote(CONNECT)}", "GET", b"", **headers))
         assert await stream.head() == 200
 
 
