@@ -76,12 +76,45 @@ class Handlers:
     interruption: OnInterruption | None = None
     restoration: OnRestoration | None = None
 
-    def register(self, name: str, handler: Any) -> None:
+    def __init__(self) -> None:
+        self._defaults: set[str] = set()
+
+    def register(self, name: str, handler: Any, *, default: bool = False) -> None:
+        """Have ``handler`` asked. The one that replaces a ``default`` may call it.
+
+        A default is a configuration's: the application's own comes after it and
+        wins. Of what a handler is only told, both are.
+        """
         if not callable(handler):
             raise TypeError(f"a handler must be callable, not {handler!r}")
-        if getattr(self, name) is not None:
-            raise ValueError(f"on_{name} has a handler already: {getattr(self, name)!r}")
+        present = getattr(self, name)
+        if present is not None and name not in self._defaults:
+            raise ValueError(f"on_{name} has a handler already: {present!r}")
+        if default:
+            self._defaults.add(name)
+        else:
+            self._defaults.discard(name)
+            if present is not None and name in _TOLD:
+                handler = _both(present, handler)
         setattr(self, name, handler)
+
+    def is_default(self, name: str) -> bool:
+        """Whether the application left this to what was there before."""
+        return name in self._defaults
+
+
+# The events that decide nothing: what a configuration does at them has to be done.
+_TOLD = frozenset({"connected", "disconnect", "interruption", "restoration"})
+
+
+def _both(first: Callable[..., Any], second: Callable[..., Any]) -> Callable[..., Any]:
+    async def both(*arguments: object) -> None:
+        try:
+            await answer(first, *arguments)
+        finally:
+            await answer(second, *arguments)
+
+    return both
 
 
 async def answer(handler: Callable[..., Any], *arguments: object) -> Any:

@@ -13,15 +13,37 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 
 class Registration:
-    """The decorators that a node is given its handlers with, one for each event."""
+    """The decorators that a node is given its handlers with, one for each event.
+
+    A handler is a function or a coroutine function; it refuses by raising
+    :exc:`fanout.ClientError` or :exc:`fanout.Disconnect`::
+
+        @node.on_subscribe
+        async def subscribe(client, event):
+            if not await may_read(client.user, event.channel):
+                raise fanout.ClientError(403, "not yours")
+
+    There is one for each event. At the node of a
+    :class:`fanout.server.Server` that is made from a configuration, it takes the
+    place of the configuration's, which it finds beforehand in ``node.handlers``
+    and may call::
+
+        configured = node.handlers.subscribe
+    """
 
     def __init__(self) -> None:
         self.handlers = Handlers()
 
     def on_connect(self, handler: H) -> H:
-        """Decides who may connect: ``(ConnectEvent) -> ConnectReply``. Without it nobody may."""
+        """Decides who may connect: ``(ConnectEvent) -> ConnectReply``. Without it nobody may.
+
+        ``on_connecting`` is the same, by the name that it has in the Go library
+        of the protocol.
+        """
         self.handlers.register("connect", handler)
         return handler
+
+    on_connecting = on_connect
 
     def on_connected(self, handler: H) -> H:
         """Is told that a client is connected, and has been told so: ``(Client) -> None``."""

@@ -322,7 +322,7 @@ class PausesAtOnce(Wire):
 
 async def test_a_transport_that_pauses_while_it_is_taken_is_waited_for() -> None:
     async with Node() as node:
-        encoding = Encodings(node.hub).websocket(JSON)
+        encoding = Encodings(node).websocket(JSON)
         connection = Connection(node, Connections(), encoding, Owner(), 0.0)
         wire = PausesAtOnce(lambda: connection)
         connection.take(wire)

@@ -43,7 +43,7 @@ class ChannelRules:
     these have no messages of their own, and so no history and nobody present.
     """
 
-    __slots__ = ("channel_options", "channel_regex", "data_format", "options")
+    __slots__ = ("by_server", "channel_options", "channel_regex", "data_format", "options")
 
     def __init__(
         self, options: NamespaceOptions, channel: ChannelConfig, *, wildcards: bool = False
@@ -77,6 +77,13 @@ class ChannelRules:
             delta_publish=options.delta_publish,
             tags_filter=options.allow_tags_filter,
             wildcards=wildcards,
+        )
+        self.by_server = SubscribeReply(
+            push_join_leave=options.force_push_join_leave,
+            recover=options.force_recovery,
+            position=options.force_positioning,
+            presence=options.presence,
+            join_leave=options.join_leave,
         )
 
     @property

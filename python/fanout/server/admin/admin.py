@@ -14,7 +14,7 @@ from fanout.server.admin.sessions import Sessions
 from fanout.server.admin.system import System
 from fanout.server.api import ServerAPI
 from fanout.server.config import Config
-from fanout.server.permissions import Permissions
+from fanout.server.rules import ChannelSource
 
 __all__ = ["Admin"]
 
@@ -26,13 +26,13 @@ class Admin:
     """
 
     def __init__(
-        self, config: Config, node: Node, permissions: Permissions, draining: Callable[[], bool]
+        self, config: Config, node: Node, channels: ChannelSource, draining: Callable[[], bool]
     ) -> None:
         self._config = config.admin
         self._sampler = Sampler(node)
         NodeAnswers(node, self._sampler, draining)
         self._system = System(node)
-        self._api = ServerAPI(node, permissions)    # whose calls are not the applications'
+        self._api = ServerAPI(node, channels)    # whose calls are not the applications'
 
     def add_routes(self, external: web.UrlDispatcher, internal: web.UrlDispatcher) -> None:
         """Serve the page where the configuration wants it."""

@@ -22,7 +22,8 @@ from fanout.handlers import answer
 from fanout.node import Node
 from fanout.server.api import errors, types
 from fanout.server.api.errors import APIError, as_api_error, bad_request
-from fanout.server.permissions import ChannelRules, Permissions, fits_format
+from fanout.server.permissions import fits_format
+from fanout.server.rules import ChannelSource, Rules
 
 __all__ = ["METHODS", "Method", "RPCHandler", "ServerAPI"]
 
@@ -70,17 +71,17 @@ METHODS: Mapping[str, Method] = {
 
 
 class ServerAPI:
-    """The methods, for one node.
+    """The methods, for one node; ``channels`` says what holds in its channels.
 
     ``metrics_interval`` is over how many seconds the nodes' figures were
     made, for who reads them.
     """
 
     def __init__(
-        self, node: Node, permissions: Permissions, metrics_interval: float = 60.0
+        self, node: Node, channels: ChannelSource, metrics_interval: float = 60.0
     ) -> None:
         self._node = node
-        self._permissions = permissions
+        self._channels = channels
         self._metrics_interval = metrics_interval
         self.calls = Calls()        # what was called, and what came of it
         self._rpc: dict[str, RPCHandler] = {}
@@ -148,7 +149,7 @@ class ServerAPI:
         data = _data(request)
         refused: dict[int, APIError] = {}
         channels = []
-        checked: dict[ChannelRules, APIError | None] = {}    # the data need be read but once
+        checked: dict[Rules, APIError | None] = {}    # the data need be read but once
         for number, channel in enumerate(request.channels):
             refusal = self._refusal(channel, data, checked)
             if refusal is None:
@@ -175,16 +176,16 @@ class ServerAPI:
     # ---- connections ---------------------------------------------------
 
     async def subscribe(self, request: types.SubscribeRequest) -> types.SubscribeResult:
-        options = self._rules(request.channel).options
+        usual = self._rules(request.channel).by_server
         override = request.override or types.SubscribeOverride()
         reply = SubscribeReply(
             info=_bytes("info", request.info, request.b64info),
             data=_bytes("data", request.data, request.b64data),
-            push_join_leave=_chosen(override.force_push_join_leave, options.force_push_join_leave),
-            recover=_chosen(override.force_recovery, options.force_recovery),
-            position=_chosen(override.force_positioning, options.force_positioning),
-            presence=_chosen(override.presence, options.presence),
-            join_leave=_chosen(override.join_leave, options.join_leave),
+            push_join_leave=_chosen(override.force_push_join_leave, usual.push_join_leave),
+            recover=_chosen(override.force_recovery, usual.recover),
+            position=_chosen(override.force_positioning, usual.position),
+            presence=_chosen(override.presence, usual.presence),
+            join_leave=_chosen(override.join_leave, usual.join_leave),
             expire_at=request.expire_at or 0,
         )
         await self._node.subscribe_user(
@@ -294,17 +295,17 @@ class ServerAPI:
 
     # ---- helpers -------------------------------------------------------
 
-    def _rules(self, channel: str | None) -> ChannelRules:
+    def _rules(self, channel: str | None) -> Rules:
         if not channel:
             raise bad_request("channel must not be empty")
-        rules = self._permissions.resolve(channel)
+        rules = self._channels.resolve(channel)
         if rules is None:
             raise APIError(errors.UNKNOWN_CHANNEL)
         self._node.checked_options(channel)
         return rules
 
     def _refusal(
-        self, channel: str, data: bytes, checked: dict[ChannelRules, APIError | None]
+        self, channel: str, data: bytes, checked: dict[Rules, APIError | None]
     ) -> APIError | None:
         """Why ``data`` may not be published into ``channel``; ``checked`` keeps what is known."""
         try:
@@ -320,7 +321,7 @@ class ServerAPI:
         return checked[rules]
 
     def _with_presence(self, channel: str | None) -> str:
-        if not self._rules(channel).options.presence:
+        if not self._rules(channel).channel_options.presence:
             raise APIError(errors.NOT_AVAILABLE)
         return channel or ""
 
@@ -330,7 +331,7 @@ class ServerAPI:
         return channel or ""
 
 
-def _check_publication(rules: ChannelRules, data: bytes) -> None:
+def _check_publication(rules: Rules, data: bytes) -> None:
     if rules.channel_options.wildcards:
         raise bad_request("a channel with a wildcard cannot be published into")
     if not fits_format(data, rules.data_format):
@@ -381,7 +382,7 @@ def _position(position: types.StreamPosition | None) -> fanout.StreamPosition | 
     return fanout.StreamPosition(position.offset or 0, position.epoch or "")
 
 
-def _chosen(value: types.BoolValue | None, otherwise: bool) -> bool:
+def _chosen(value: types.BoolValue | None, otherwise: bool | None) -> bool | None:
     return otherwise if value is None else bool(value.value)
 
 

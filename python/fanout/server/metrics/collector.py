@@ -24,7 +24,9 @@ class NodeCollector(Collector):
     their number.
     """
 
-    def __init__(self, node: Node, api: ServerAPI, proxies: Proxies) -> None:
+    def __init__(
+        self, node: Node, api: ServerAPI, proxies: Proxies | None = None
+    ) -> None:
         self._node = node
         self._api = api
         self._proxies = proxies
@@ -96,7 +98,7 @@ class NodeCollector(Collector):
         calls = self._api.calls
         yield durations("api_duration_seconds", "Time for a call of the server API.", calls)
         yield errors("api_errors", "Calls answered with an error, by its code.", calls)
-        proxies = self._proxies.stats()
+        proxies = self._proxies.stats() if self._proxies is not None else []
         labels = "event", "name"
         yield counters("proxy_calls", "Questions to the backends.", labels, (
             ((one.event, one.name), one.num_calls) for one in proxies))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 from fanout.client import Client
 from fanout.events import RPCEvent, RPCReply
 from fanout.node import Node
@@ -36,23 +40,24 @@ class Policy:
         return self._proxies
 
     def install(self, node: Node) -> None:
-        """Let the configuration decide for ``node``."""
-        node.on_connect(self._connections.connect)
-        node.on_refresh(self._connections.refresh)
-        node.on_subscribe(self._channels.subscribe)
-        node.on_sub_refresh(self._channels.sub_refresh)
-        node.on_publish(self._channels.publish)
-        node.on_presence(self._channels.presence)
-        node.on_history(self._channels.history)
-
+        """Let the configuration decide for ``node``, but where the application does."""
+        handlers: dict[str, Callable[..., Any]] = {
+            "connect": self._connections.connect,
+            "refresh": self._connections.refresh,
+            "subscribe": self._channels.subscribe,
+            "sub_refresh": self._channels.sub_refresh,
+            "publish": self._channels.publish,
+            "presence": self._channels.presence,
+            "history": self._channels.history,
+            "rpc": self._rpc,
+        }
         if self._connections.keeps_one:
-            @node.on_connected
-            async def connected(client: Client) -> None:
-                await self._connections.keep_one(node, client)
+            handlers["connected"] = functools.partial(self._connections.keep_one, node)
+        for name, handler in handlers.items():
+            node.handlers.register(name, handler, default=True)
 
-        @node.on_rpc
-        async def rpc(client: Client, event: RPCEvent) -> RPCReply:
-            return await self._proxies.rpc(AskingClient(client), event)
+    async def _rpc(self, client: Client, event: RPCEvent) -> RPCReply:
+        return await self._proxies.rpc(AskingClient(client), event)
 
     async def start(self) -> None:
         await self._proxies.start()
