@@ -126,10 +126,19 @@ class MemoryEngine:
         version: int = 0,
         version_epoch: str = "",
     ) -> Awaitable[StreamPosition]:
-        events = self._running(channel)
-        check_message(channel, message)
-        check_options(options)
-        # Most publishes have none, and are spared the calls.
+        events = self._events
+        # First as it nearly always is: calls that check cost as much as all the rest.
+        if (
+            events is None
+            or type(message) is not Message
+            or type(channel) is not str
+            or not channel
+            or message.channel != channel
+        ):
+            events = self._running(channel)
+            check_message(channel, message)
+        if type(options) is not ChannelOptions:
+            check_options(options)
         if idempotency_key != "":
             check_idempotency_key(idempotency_key)
             result = self._results.get(channel, idempotency_key)
@@ -137,6 +146,7 @@ class MemoryEngine:
                 return result
         if version != 0 or version_epoch != "":
             check_version(version, version_epoch)
+        wanted = channel in self._wanted
         position = _NO_POSITION
         epoch = ""
         if options is not None and options.keeps_history:
@@ -148,7 +158,7 @@ class MemoryEngine:
                 options.history_size,
                 options.history_lifetime,
                 options.history_meta_lifetime,
-                options.history_drop_inactive and channel not in self._wanted,
+                options.history_drop_inactive and not wanted,
                 version,
                 version_epoch,
             )
@@ -160,7 +170,7 @@ class MemoryEngine:
         if idempotency_key:
             # Before anybody is told: who publishes again then has published it already.
             self._remember(channel, idempotency_key, position)
-        if channel in self._wanted:
+        if wanted:
             try:
                 events.on_message(channel, message, epoch)
             except Exception as error:

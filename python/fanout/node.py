@@ -356,7 +356,8 @@ class Node(ClusterNode):
             raise TypeError(f"channels must be several strs, not {channels!r}")
         if not channels:
             raise ValueError("channels must not be empty")
-        self._check_data(data)
+        if len(data) > self.max_message_size:
+            raise self._too_large(data)
         names = list(channels)
         results: list[StreamPosition | Exception] = []
         for start in range(0, len(names), BROADCAST_SIZE):
@@ -702,7 +703,8 @@ class Node(ClusterNode):
         message = Message(
             channel, data, client=client, info=info, tags=tags,
             delta=delta or options.delta_publish)
-        self._check_data(data)
+        if len(data) > self.max_message_size:
+            raise self._too_large(data)
         if skip_history and options.keeps_history:
             options = _without_history(options)
         if idempotency_key or version or version_epoch:
@@ -714,10 +716,9 @@ class Node(ClusterNode):
         self._published += 1
         return result
 
-    def _check_data(self, data: bytes) -> None:
-        if len(data) > self.max_message_size:
-            raise MessageTooLargeError(
-                f"data must be at most {self.max_message_size} bytes, not {len(data)}")
+    def _too_large(self, data: bytes) -> MessageTooLargeError:
+        return MessageTooLargeError(
+            f"data must be at most {self.max_message_size} bytes, not {len(data)}")
 
     def _local_channels(self) -> Iterable[str]:
         hub = self.hub
