@@ -36,7 +36,7 @@ from fanout.events import (
     SubscribeReply,
 )
 from fanout.handlers import answer, answer_of_type
-from fanout.positions import POSITIONED, Track
+from fanout.positions import POSITIONED
 from fanout.types import (
     ChannelOptions,
     ClientInfo,
@@ -569,7 +569,8 @@ class Client:
         node.hub.subscribe(
             self._transport.outbox, channel, flags | (POSITIONED if positioned else 0),
             _SLOW[options.slow], delta=delta,
-            base=_base(track, missed, since) if delta and event.tags_filter is None else None,
+            # Without a message it may never have had the one at its place.
+            base=missed[-1] if delta and missed and event.tags_filter is None else None,
             tags_filter=event.tags_filter)
         node.counters.subscribed += 1
         if since is not None:
@@ -804,15 +805,6 @@ class Departure:
     @property
     def has_a_trace(self) -> bool:
         return self.options is not None and (self.options.presence or self.options.join_leave)
-
-
-def _base(
-    track: Track | None, missed: list[Message] | None, since: StreamPosition | None
-) -> Message | None:
-    """The message that a client which recovered has as its newest, when it is known here."""
-    if track is None or missed is None or since is None:
-        return None
-    return missed[-1] if missed else track.last
 
 
 _DONE: Ready[None] = Ready(None)

@@ -90,19 +90,22 @@ async def test_recovery_goes_on_with_patches() -> None:
         assert reader.num_patches == 3
 
 
-async def test_who_missed_nothing_goes_on_with_a_patch() -> None:
-    async with serving(SETTINGS) as server, await server.client() as first:
-        await first.call(subscribe={"channel": "a"})
-        top = await publish(server, 1)
+async def test_who_missed_nothing_may_have_nothing() -> None:
+    """It knows the place from its first subscribe: no publication needs to have come to it."""
+    async with serving(SETTINGS) as server, await server.client() as other:
+        await other.call(subscribe={"channel": "a", "delta": "fossil"})
+        await publish(server, 1)
         async with await server.client() as peer:
-            await peer.call(subscribe={
+            first = (await peer.call(subscribe={"channel": "a", "delta": "fossil"}))["subscribe"]
+        async with await server.client() as peer:
+            again = (await peer.call(subscribe={
                 "channel": "a", "delta": "fossil", "recover": True,
-                "offset": top.offset, "epoch": top.epoch})
+                "offset": first["offset"], "epoch": first["epoch"]}))["subscribe"]
+            assert again["recovered"] and "publications" not in again
             reader = Reader()
-            reader.base = document(1)
-            await publish(server, 2)
-            assert reader.read((await peer.next())["push"]["pub"]) == 2
-            assert reader.num_patches == 1
+            await publish(server, 2, 3)
+            got = [reader.read((await peer.next())["push"]["pub"]) for _ in range(2)]
+            assert got == [2, 3] and reader.num_patches == 1
 
 
 async def test_delta_publish_asks_for_every_publication() -> None:
