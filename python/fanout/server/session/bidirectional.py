@@ -68,11 +68,6 @@ class Session(BaseSession):
     def busy(self) -> bool:
         return self._task is not None or bool(self._beside)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the inbox takes no more; for those who cannot pause their reading."""
-        return self._inbox is not None and len(self._inbox) > INBOX_LIMIT
-
     def _clean_up(self) -> None:
         super()._clean_up()
         self._inbox = None
