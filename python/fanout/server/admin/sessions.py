@@ -60,4 +60,4 @@ class Sessions:
 def _digest(key: str, text: str) -> bytes:
     return hmac.new(
         key.encode("utf-8", "surrogatepass"), text.encode("utf-8", "surrogatepass"),
-        hashlib.sha256).digest()
+        hashlib.sha512).digest()
