@@ -9,7 +9,7 @@ SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.
 # For targets that are started side by side, each in its terminal.
 ONE_AT_A_TIME := $(shell command -v flock >/dev/null && echo flock Makefile)
 
-.PHONY: run valkey test bench bench-smoke lint types sanitize browser-packages node-packages \
+.PHONY: run valkey test bench bench-smoke lint types sanitize fuzz browser-packages node-packages \
 	redis-packages clean
 
 # The demo server: http://127.0.0.1:8000
@@ -44,6 +44,12 @@ types: $(VENV)/installed-test
 # The core's tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(VENV)/installed-test
 	PYTHON=$(BIN)/python bash tests/sanitize.sh
+
+# Every decoder on bytes that atheris makes, SECONDS each; what fails is put into build/fuzz.
+# With ARGS=--keep the kept corpus is renewed; with ARGS="tokens codec" only these are tried.
+SECONDS = 20
+fuzz: $(VENV)/installed-fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 # Chromium and its driver for the browser test, from Debian's packages; needs root.
 browser-packages:

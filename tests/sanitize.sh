@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the core's tests on a build with AddressSanitizer, UndefinedBehavior-
-# Sanitizer and FANOUT_DEBUG, whose counts must be equal at the end.
+# Runs the core's tests and the fuzzer's corpus on a build with AddressSanitizer,
+# UndefinedBehaviorSanitizer and FANOUT_DEBUG, whose counts must be equal at the end.
 #
 # Builds in a directory of its own, so the installed build stays what it is.
 # PYTHON: an interpreter with the `test` extra and the build's requirements
@@ -70,7 +70,7 @@ status=0
 (
     cd "$tree"
     timeout --kill-after=10 "${minutes}m" "$python" -m pytest \
-        -p no:cacheprovider -q "$@" tests/core tests/model tests/hazards
+        -p no:cacheprovider -q "$@" tests/core tests/model tests/hazards tests/fuzz
 ) || status=$?
 
 if compgen -G "$logs/*" >/dev/null; then

@@ -1,0 +1,75 @@
+"""Fuzz the targets, one after the other.
+
+``python -m tests.fuzz [--seconds N] [TARGET ...]``. What reached something new
+is put into ``build/fuzz/TARGET``, an input that fails beside it. With
+``--keep`` those that are needed, and no others, are moved into the kept
+corpus afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fuzz.targets import NAMES
+
+HERE = Path(__file__).parent
+KEPT = HERE / "corpus"
+WORK = HERE.parent.parent / "build" / "fuzz"
+MEMORY = 1024           # MiB of a whole process
+LONGEST = 25            # seconds of one input
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=20, help="for each target")
+    parser.add_argument("--keep", action="store_true", help="renew the kept corpus")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(NAMES))
+    arguments = parser.parse_args()
+    if unknown := set(arguments.targets) - set(NAMES):
+        parser.error(f"unknown targets: {', '.join(sorted(unknown))}")
+    if importlib.util.find_spec("atheris") is None:
+        print("fuzz: skipped, atheris is not installed (pip install -e '.[fuzz]')")
+        return 0
+    failed = []
+    for name in arguments.targets or NAMES:
+        print(f"fuzz: {name}, {arguments.seconds} s", flush=True)
+        if _fuzz(name, arguments.seconds):
+            failed.append(name)
+        elif arguments.keep:
+            _keep(name)
+    if failed:
+        print(f"fuzz: failed: {', '.join(failed)}; the inputs are in {WORK}")
+    return bool(failed)
+
+
+def _fuzz(name: str, seconds: int) -> int:
+    found = WORK / name
+    found.mkdir(parents=True, exist_ok=True)
+    return _libfuzzer(
+        name, found, KEPT / name, f"-artifact_prefix={WORK / name}-", f"-timeout={LONGEST}",
+        f"-rss_limit_mb={MEMORY}", f"-max_total_time={seconds}", "-print_final_stats=1")
+
+
+def _keep(name: str) -> None:
+    """The fewest and shortest inputs that reach what all of them do."""
+    new = WORK / f"{name}.kept"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    if _libfuzzer(name, new, WORK / name, KEPT / name, "-merge=1") == 0:
+        shutil.rmtree(KEPT / name)
+        shutil.copytree(new, KEPT / name)
+
+
+def _libfuzzer(name: str, *arguments: object) -> int:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.one", name, *map(str, arguments)], check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
