@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import ConnectionClosed
 
 from fanout import (
     Client,
@@ -16,6 +20,9 @@ from fanout import (
     SubscribeEvent,
     SubscribeReply,
 )
+from fanout.server.protocol import protobuf
+from fanout.server.protocol.schema import from_protobuf
+from fanout.server.session.bidirectional import COMMANDS_AT_ONCE, INBOX_LIMIT, INBOX_SIZE
 from tests.server.running import InProcess, serving
 
 OPEN = {"client": {"insecure": True}}
@@ -182,3 +189,89 @@ async def test_a_pong_does_not_wait_for_a_slow_call() -> None:
             await peer.send({})
         gate.waiting["slow"].set()
         assert (await peer.next())["id"] == 2
+
+
+# Many commands in one frame
+
+
+async def test_a_full_frame_leaves_others_their_turn() -> None:
+    async with serving(OPEN) as server, await server.client() as peer:
+        loop = asyncio.get_running_loop()
+        turns = 0
+        answered: Counter[int] = Counter()
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if answered.total() < 1000:
+                loop.call_soon(turn)
+
+        def rpc(client: Client, event: RPCEvent) -> RPCReply:
+            answered[turns] += 1
+            return RPCReply()
+
+        answers(server, rpc=rpc)
+        turn()
+        await peer.send(*({"id": id, "rpc": {}} for id in range(1, 1001)))
+        assert [(await peer.next())["id"] for _ in range(1000)] == list(range(1, 1001))
+        assert max(answered.values()) <= COMMANDS_AT_ONCE
+
+
+async def test_a_frame_is_read_no_further_than_it_is_worked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    num_read = 0
+
+    def counted(message: Any) -> Any:
+        nonlocal num_read
+        num_read += 1
+        return from_protobuf(message)
+
+    monkeypatch.setattr(protobuf, "from_protobuf", counted)
+    async with serving(OPEN) as server, open_websocket(
+        f"{server.url}?format=protobuf", compression=None
+    ) as websocket:
+        await websocket.send(bytes(60_000))     # so many pongs that nobody waits for
+        with pytest.raises(ConnectionClosed) as closed:
+            await websocket.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 3501
+    assert num_read == 1
+
+
+async def test_what_comes_before_an_unreadable_command_is_done() -> None:
+    async with serving(OPEN) as server, open_websocket(
+        f"{server.url}?format=protobuf", compression=None
+    ) as websocket:
+        # A connect with the id 1, then a message that is longer than the frame.
+        await websocket.send(b"\x04\x08\x01\x22\x00" + b"\x7f")
+        with pytest.raises(ConnectionClosed) as closed:
+            await websocket.recv()
+            await websocket.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 3501
+
+
+async def test_large_frames_wait_where_they_come_from() -> None:
+    async with serving(OPEN) as server, await server.client() as peer:
+        released = asyncio.Event()
+
+        async def rpc(client: Client, event: RPCEvent) -> RPCReply:
+            await released.wait()
+            return RPCReply()
+
+        answers(server, rpc=rpc)
+        connection: Any = next(iter(server.connections._connections))
+        session = connection._session
+        text = json.dumps({"id": 1, "rpc": {"data": "x" * 60_000}})
+
+        async def send() -> None:
+            for _ in range(INBOX_LIMIT):
+                await peer.send_text(text)
+
+        sending = asyncio.create_task(send())
+        await server.settled(lambda: not connection._transport.is_reading())
+        # At most what was read at once lies above the limit.
+        assert session._inbox_size < INBOX_SIZE + 2 * 262_144
+        released.set()
+        assert [(await peer.next())["id"] for _ in range(INBOX_LIMIT)] == [1] * INBOX_LIMIT
+        await sending
+        assert session._inbox_size == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from typing import Protocol as TypingProtocol
 
@@ -30,6 +30,10 @@ class Protocol(TypingProtocol):
         Raises ``ValueError`` or ``RecursionError`` when the frame is empty or
         one of them cannot be read.
         """
+        ...
+
+    def read_commands(self, frame: bytes) -> Iterator[Command]:
+        """As ``decode_commands``, perhaps one by one: then what is raised may follow some."""
         ...
 
     def decode_connect(self, data: bytes) -> ConnectRequest:

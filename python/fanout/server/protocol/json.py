@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -44,6 +44,10 @@ class JSONProtocol:
         if not commands:
             raise ValueError("an empty frame")
         return commands
+
+    def read_commands(self, frame: bytes) -> Iterator[Command]:
+        # All at once: this costs less than what is done about them.
+        yield from self.decode_commands(frame)
 
     def decode_connect(self, data: bytes) -> ConnectRequest:
         try:

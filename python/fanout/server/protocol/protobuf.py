@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -27,17 +27,19 @@ class ProtobufProtocol:
     ping = b"\x00"
 
     def decode_commands(self, frame: bytes) -> list[Command]:
-        commands = []
+        return list(self.read_commands(frame))
+
+    def read_commands(self, frame: bytes) -> Iterator[Command]:
+        # One by one: a frame has room for so many that reading them all takes long.
+        if not frame:
+            raise ValueError("an empty frame")
         for part in _parts(frame):
             message = make(Command)
             try:
                 message.ParseFromString(part)
             except DecodeError as error:
                 raise ValueError(f"not a command: {error}") from None
-            commands.append(from_protobuf(message))
-        if not commands:
-            raise ValueError("an empty frame")
-        return commands
+            yield from_protobuf(message)
 
     def decode_connect(self, data: bytes) -> ConnectRequest:
         message = make(ConnectRequest)
@@ -88,9 +90,8 @@ def delimited(message: bytes) -> bytes:
     return bytes(prefix) + message
 
 
-def _parts(frame: bytes) -> list[bytes]:
+def _parts(frame: bytes) -> Iterator[bytes]:
     """The messages of a frame; ``ValueError`` when it ends inside of one."""
-    parts = []
     at = 0
     while at < len(frame):
         size = shift = 0
@@ -105,9 +106,8 @@ def _parts(frame: bytes) -> list[bytes]:
             shift += 7
         if size > len(frame) - at:
             raise ValueError("the frame ends inside of a message")
-        parts.append(frame[at:at + size])
+        yield frame[at:at + size]
         at += size
-    return parts
 
 
 PROTOBUF = ProtobufProtocol()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from time import perf_counter
 
 from fanout import codes
@@ -28,6 +29,8 @@ from fanout.server.session.results import subscribe_result, time_left
 __all__ = ["Session"]
 
 INBOX_LIMIT = 64        # frames that wait for the one being worked on; then reading pauses
+INBOX_SIZE = 1_048_576  # bytes of them; a peer that compresses sends many in little
+COMMANDS_AT_ONCE = 64   # then others have their turn
 
 
 class Session(BaseSession):
@@ -40,13 +43,14 @@ class Session(BaseSession):
     no task.
     """
 
-    __slots__ = ("_beside", "_inbox", "_refused", "_task")
+    __slots__ = ("_beside", "_inbox", "_inbox_size", "_refused", "_task")
 
     def __init__(
         self, node: Node, settings: SessionSettings, request: SessionRequest, protocol: Protocol
     ) -> None:
         super().__init__(node, settings, request, protocol)
         self._inbox: deque[bytes] | None = None
+        self._inbox_size = 0
         self._task: asyncio.Task[None] | None = None
         self._beside: set[asyncio.Task[None]] | None = None     # commands that overlap
         self._refused = False           # the connect command was answered with an error
@@ -57,11 +61,14 @@ class Session(BaseSession):
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append(frame)
+        self._inbox_size += len(frame)
         if self._task is None:
             self._task = start(self._work())
             if self._task is not None and self._task.done():    # started eagerly
                 self._task = None
-        elif len(self._inbox) > INBOX_LIMIT:
+        if self._inbox is not None and (
+            len(self._inbox) > INBOX_LIMIT or self._inbox_size > INBOX_SIZE
+        ):
             self._sink.pause_reading()
 
     @property
@@ -71,19 +78,22 @@ class Session(BaseSession):
     def _clean_up(self) -> None:
         super()._clean_up()
         self._inbox = None
+        self._inbox_size = 0
 
     # ---- commands ------------------------------------------------------
 
     async def _work(self) -> None:
+        taken = 0
         try:
             while self._inbox:
                 frame = self._inbox.popleft()
-                try:
-                    read = self._protocol.decode_commands(frame)
-                except (ValueError, RecursionError):
-                    raise codes.DISCONNECT_BAD_REQUEST() from None
-                for command in read:
+                self._inbox_size -= len(frame)
+                commands = self._protocol.read_commands(frame)
+                while (command := _next(commands)) is not None:
                     await self._take(command)
+                    taken += 1
+                    if taken % COMMANDS_AT_ONCE == 0:
+                        await asyncio.sleep(0)
                     if self.client.closed:
                         return
             if self._inbox is not None:
@@ -281,6 +291,13 @@ class Session(BaseSession):
     def _reply(self, reply: Reply) -> None:
         if not self.client.closed:
             self._send(self._protocol.reply(reply))
+
+
+def _next(commands: Iterator[Command]) -> Command | None:
+    try:
+        return next(commands, None)
+    except (ValueError, RecursionError):
+        raise codes.DISCONNECT_BAD_REQUEST() from None
 
 
 def _is_pong(command: Command) -> bool:
