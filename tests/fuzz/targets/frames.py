@@ -29,6 +29,7 @@ def run(data: bytes) -> None:
     except (ValueError, RecursionError):
         return
     assert 0 < len(commands) <= len(frame)
+    assert list(protocol.read_commands(frame)) == commands
     for command in commands:
         assert 0 <= command.id < 1 << 32
         if command.subscribe is not None:

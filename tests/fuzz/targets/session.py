@@ -6,6 +6,7 @@ behind its length in two bytes in Protobuf, or behind the byte 0x1E in JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 
@@ -86,11 +87,12 @@ async def _talk(protocol: Protocol, frames: list[bytes]) -> None:
 
 def _ids(protocol: Protocol, frame: bytes) -> list[int]:
     """The commands that must be answered unless the session ends."""
-    try:
-        commands = protocol.decode_commands(frame)
-    except (ValueError, RecursionError):
-        return []
-    return [command.id for command in commands if command.id]
+    ids = []
+    with contextlib.suppress(ValueError, RecursionError):
+        for command in protocol.read_commands(frame):
+            if command.id:
+                ids.append(command.id)
+    return ids
 
 
 def _replies(protocol: Protocol, payloads: list[bytes]) -> list[int]:
