@@ -31,6 +31,7 @@ cdef enum:
     INFLATED_WINDOW = -15       # raw DEFLATE; a peer's window may be smaller
     WINDOW_SIZE = 32768         # bytes
     MOST_FINAL_BLOCKS = 16      # each needs an inflater of its own
+    INFLATED_AT_ONCE = 1048576  # bytes; what more was read waits for the next feed
 
 # What a sender leaves out at the end of a message (RFC 7692 section 7.2.1).
 cdef bytes TAIL = b"\x00\x00\xff\xff"
@@ -95,10 +96,11 @@ cdef class WebSocketReader:
     cdef Py_ssize_t limit           # bytes of one message
     cdef Py_ssize_t inflated_limit  # bytes of one that was compressed; 0: none may be
     cdef bytearray held             # the beginning of an unfinished frame, or None
-    cdef list fragments             # payloads of an unfinished message, or None
-    cdef Py_ssize_t fragments_size
+    cdef bytearray fragments        # the payload of an unfinished message, or None
     cdef int fragments_opcode
     cdef bint compressed            # the unfinished message is
+    cdef Py_ssize_t made            # bytes inflated in this feed
+    cdef readonly bint has_more
 
     def __cinit__(self, Py_ssize_t limit, Py_ssize_t inflated_limit=0):
         if limit <= 0:
@@ -112,6 +114,8 @@ cdef class WebSocketReader:
         cdef list messages = []
         cdef const uint8_t* start
         cdef Py_ssize_t size, used = 0, step
+        self.made = 0
+        self.has_more = False
         if self.held is not None:
             self.held += data
             start = <const uint8_t*>PyByteArray_AS_STRING(self.held)
@@ -128,6 +132,9 @@ cdef class WebSocketReader:
             if step == 0:
                 break
             used += step
+            if self.made > INFLATED_AT_ONCE and used < size:
+                self.has_more = True
+                break
         if used == size:
             self.held = None
         elif self.held is None:
@@ -142,6 +149,7 @@ cdef class WebSocketReader:
         cdef bint final, compressed
         cdef uint64_t length
         cdef int byte
+        cdef Py_ssize_t before = 0
         cdef bytes payload
         if size < 2:
             return 0
@@ -173,7 +181,9 @@ cdef class WebSocketReader:
             for byte in range(2, header):
                 length = length << 8 | at[byte]
         # Before waiting for the payload: a peer must not make us hold more.
-        if opcode < CLOSE and length > <uint64_t>(self.limit - self.fragments_size):
+        if self.fragments is not None:
+            before = len(self.fragments)
+        if opcode < CLOSE and length > <uint64_t>(self.limit - before):
             raise WebSocketError(TOO_BIG, f"a message is longer than {self.limit} bytes")
         if <uint64_t>size < header + 4 + length:
             return 0
@@ -191,16 +201,13 @@ cdef class WebSocketReader:
             self.add_message(opcode, compressed, payload, messages)
             return 0
         if self.fragments is None:
-            self.fragments = []
+            self.fragments = bytearray()
             self.fragments_opcode = opcode
             self.compressed = compressed
-        if payload:                 # empty fragments must not pile up
-            self.fragments.append(payload)
-            self.fragments_size += len(payload)
+        self.fragments += payload
         if final:
-            payload = b"".join(self.fragments)
+            payload = bytes(self.fragments)
             self.fragments = None
-            self.fragments_size = 0
             self.add_message(self.fragments_opcode, self.compressed, payload, messages)
         return 0
 
@@ -209,6 +216,7 @@ cdef class WebSocketReader:
     ) except -1:
         if compressed:
             payload = inflated(payload, self.inflated_limit)
+            self.made += len(payload)
         if opcode == TEXT:
             try:
                 payload.decode()

@@ -22,6 +22,10 @@ class WebSocketReader:
     """
 
     def __init__(self, limit: int, inflated_limit: int = 0) -> None: ...
+    @property
+    def has_more(self) -> bool:
+        """True when ``feed`` inflated enough and left the rest: feed it ``b""`` in another turn."""
+
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """What became whole, as (opcode, payload): text 1, binary 2, close 8, ping 9, pong 10.
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect as open_websocket
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
+from fanout import Client, RPCEvent, RPCReply
 from fanout._websocket import WebSocketError, WebSocketReader
 from fanout.server.transports.deflate import negotiate
 from tests.server.peer import Peer
@@ -200,6 +201,52 @@ async def test_the_limit_of_inflated_messages() -> None:
                 name = b"x" * (size - len(command % b""))
                 await connection.send(masked(deflated(command % name)))
                 assert (await frame_of(connection))[0] & 0x0F == opcode
+
+
+async def test_little_that_is_inflated_to_much_is_read_bit_by_bit(server: InProcess) -> None:
+    """Else one read could make hundreds of megabytes, and keep everybody else waiting."""
+    largest = 0
+    released = asyncio.Event()
+
+    async def rpc(client: Client, event: RPCEvent) -> RPCReply:
+        nonlocal largest
+        largest = max(largest, session._inbox_size)
+        await released.wait()
+        return RPCReply()
+
+    server.node.handlers.rpc = rpc
+    async with raw(server) as connection:
+        await agreed(connection)
+        await connection.send(masked(deflated(b'{"id":1,"connect":{}}')))
+        await frame_of(connection)
+        session: Any = next(iter(server.connections._connections))._session   # type: ignore[attr-defined]
+        command = b'{"id":2,"rpc":{"data":"%s"}}' % (b"a" * 600_000)
+        sent = masked(deflated(command)) * 100
+        assert len(sent) < 100_000
+        await connection.send(sent)
+        await server.settled(lambda: session._inbox_size > 0)
+        assert session._inbox_size < 4_000_000
+        released.set()
+        for _ in range(100):
+            assert b'"id":2' in (await frame_of(connection))[1]
+        assert largest < 4_000_000
+        # Reading goes on.
+        await connection.send(masked(deflated(b'{"id":3,"rpc":{}}')))
+        assert b'"id":3' in (await frame_of(connection))[1]
+
+
+async def test_who_is_closed_while_much_is_not_read_yet(server: InProcess) -> None:
+    async with raw(server) as connection:
+        await agreed(connection)
+        await connection.send(masked(deflated(b'{"id":1,"connect":{}}')))
+        await frame_of(connection)
+        command = b'{"id":2,"rpc":{"data":"%s"}}' % (b"a" * 600_000)
+        bad = masked(deflated(b'{"id":3}'))
+        closing = masked(struct.pack("!H", 1000), first=0x88)
+        await connection.send(bad + masked(deflated(command)) * 20 + closing)
+        opcode, payload = await connection.frame()
+        assert (opcode, *struct.unpack("!H", payload[:2])) == (CLOSE, 3501)
+        assert await connection.rest() == b""
 
 
 # RFC 7692's own examples (section 7.2.3), and a reader by itself

@@ -122,8 +122,7 @@ class Connection(asyncio.Protocol):
             return
         self._closing = True
         self.outbox.write_last(self._farewell(code, reason))
-        if not self._transport.is_reading():
-            self._transport.resume_reading()
+        self.resume_reading()
         self._give_up_later()
         self._after_farewell()
 

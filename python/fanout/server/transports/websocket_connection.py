@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Protocol
 
@@ -31,7 +32,9 @@ class FrameConnection(Connection):
     A subclass says what becomes of them.
     """
 
-    __slots__ = ("_opcode", "_peer_closed", "_pinged", "_reader", "_session")
+    __slots__ = (
+        "_opcode", "_peer_closed", "_pinged", "_reader", "_session", "_turn_due", "_wanted",
+    )
 
     def __init__(
         self, node: Node, connections: Connections, encoding: Encoding,
@@ -43,6 +46,8 @@ class FrameConnection(Connection):
         self._opcode = opcode
         self._peer_closed = False
         self._pinged = False        # with a frame, whose pong is awaited
+        self._wanted = True         # what comes, by the session
+        self._turn_due = False      # in which the rest of what came is read
 
     def answer(self, head: bytes) -> None:
         """Send the answer to the handshake, through the outbox: nothing else ever writes.
@@ -79,11 +84,41 @@ class FrameConnection(Connection):
                 # The peer's answer cannot be read any more; without this it
                 # would wait for us as long as we wait for it.
                 self._end_soon()
+        elif self._reader.has_more:
+            self._read_on_later()
+
+    # ---- FrameSink -----------------------------------------------------
+
+    def pause_reading(self) -> None:
+        self._wanted = False
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        self._wanted = True
+        if self._reader.has_more:
+            self._read_on_later()
+        else:
+            super().resume_reading()
 
     # ---- helpers -------------------------------------------------------
 
     def _farewell(self, code: int, reason: str) -> bytes:
         return websocket_frame(CLOSE, struct.pack("!H", code) + reason.encode())
+
+    def _read_on_later(self) -> None:
+        """Read the rest in another turn: a little that came may be much when it is inflated."""
+        super().pause_reading()
+        if not self._turn_due:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._turn_due = False
+        if self._transport is None or not self._wanted:
+            return
+        self.data_received(b"")
+        if self._wanted and not self._turn_due:
+            super().resume_reading()
 
     def _on_data(self, payload: bytes) -> None:
         raise NotImplementedError
