@@ -181,12 +181,12 @@ class Permissions:
         return None if rules is None else rules.channel_options
 
     def check_subscribe(self, channel: str) -> ErrorCode | None:
-        """102, 107 or 108, whoever asks; 103 for a wildcard that says too much."""
+        """102 or 107, whoever asks; 103 for what is no stream, or a wildcard that says too much."""
         rules = self._rules(channel)
         if isinstance(rules, ErrorCode):
             return rules
         if not rules.is_stream:
-            return ERROR_NOT_AVAILABLE
+            return ERROR_PERMISSION_DENIED
         if rules.channel_options.wildcards and not self._stays_inside(channel):
             return ERROR_PERMISSION_DENIED
         return None

@@ -41,7 +41,8 @@ def run(data: bytes) -> None:
         assert ours == theirs[:len(ours)]
     else:
         assert ours == theirs
-        assert refused == (code is not None), (refused, code)
+        # They look at a frame when it is whole, ours is refused as soon as it can be.
+        assert code is not None or not refused
 
 
 def _ours(pieces: list[bytes], deflates: bool) -> tuple[list[Message], int | None]:
