@@ -57,8 +57,7 @@ class InProcess:
 
     @property
     def connections(self) -> Connections:
-        assert self._server._transports is not None
-        return self._server._transports.connections
+        return self._server._service.transports.connections
 
     @property
     def url(self) -> str:

@@ -56,7 +56,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, bool]]:
     """Stands in for the server; what it was asked to serve."""
     calls: list[tuple[Config, bool]] = []
 
-    async def serve(config: Config, *, demo: bool = False) -> None:
+    async def serve(config: Config, *, demo: bool = False, application: object = None) -> None:
         calls.append((config, demo))
 
     stand_in(monkeypatch, serve)
@@ -375,7 +375,7 @@ async def talk(*ports: int) -> None:
 
 
 def test_a_taken_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def listen(config: Config, *, demo: bool = False) -> None:
+    async def listen(config: Config, *, demo: bool = False, application: object = None) -> None:
         server = config.http_server
         await asyncio.start_server(lambda reader, writer: None, server.address, server.port)
 
@@ -390,7 +390,7 @@ def test_a_taken_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 def test_a_host_that_does_not_resolve(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def fail(config: Config, *, demo: bool = False) -> None:
+    async def fail(config: Config, *, demo: bool = False, application: object = None) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     stand_in(monkeypatch, fail)
@@ -400,7 +400,7 @@ def test_a_host_that_does_not_resolve(
 
 
 def test_an_error_of_another_kind_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(config: Config, *, demo: bool = False) -> None:
+    async def fail(config: Config, *, demo: bool = False, application: object = None) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     stand_in(monkeypatch, fail)
@@ -409,7 +409,7 @@ def test_an_error_of_another_kind_is_not_dressed_up(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def interrupted(config: Config, *, demo: bool = False) -> None:
+    async def interrupted(config: Config, *, demo: bool = False, application: object = None) -> None:
         raise KeyboardInterrupt
 
     stand_in(monkeypatch, interrupted)

@@ -50,7 +50,7 @@ class Pauses:
 def paused(server: InProcess, pauses: Pauses, budget: float) -> Drain:
     """The drain of ``server``, with ``pauses`` between its groups."""
     pauses.server = server
-    drain = server._server._drain
+    drain = server._server._service.drain
     drain._sleep = pauses.sleep
     drain._window = budget / 2
     return drain

@@ -68,6 +68,10 @@ def _engine(
 @click.option("--strict", is_flag=True, help="Do not start with unknown keys or variables.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[default: info]")
 @click.option("--demo", is_flag=True, help="Serve a live room at / as well.")
+@click.option(
+    "--app", metavar="MODULE:ATTRIBUTE",
+    help="Your own handlers: a function that is given the node, or a node.",
+)
 def serve(
     host: str | None,
     port: int | None,
@@ -76,6 +80,7 @@ def serve(
     strict: bool,
     log_level: str | None,
     demo: bool,
+    app: str | None,
 ) -> int:
     """Serve clients of the Centrifuge protocol.
 
@@ -83,7 +88,7 @@ def serve(
     FANOUT_...), and those over the configuration file. By default nobody may
     connect, or with --demo anybody, to the demo's room.
     """
-    config, warnings = _configure(path, engine, demo, strict)
+    config, warnings = _configure(path, engine, demo, strict, app)
     config = _override(config, host, port, log_level)
     try:
         log.configure(config.log.level, config.log.file, config.log.format)
@@ -91,18 +96,18 @@ def serve(
         raise click.ClickException(f"cannot open log.file: {error.strerror}") from None
     for warning in warnings:
         log.logger.warning("%s", warning)
-    return _run(config, demo)
+    return _run(config, demo, app)
 
 
 def _configure(
-    path: str | None, engine: tuple[str, ...], demo: bool, strict: bool
+    path: str | None, engine: tuple[str, ...], demo: bool, strict: bool, app: str | None
 ) -> tuple[Config, list[str]]:
     try:
         config, warnings = load(path, engine, environ=os.environ, demo=demo, strict=strict)
     except ConfigError as error:
         from_file = path is not None and not is_variable(error.key)
         raise click.UsageError(f"{path}: {error}" if from_file else str(error)) from None
-    if warning := closed(config):
+    if app is None and (warning := closed(config)):
         warnings.append(warning)
     return config, warnings
 
@@ -120,15 +125,21 @@ def _override(config: Config, host: str | None, port: int | None, log_level: str
     )
 
 
-def _run(config: Config, demo: bool) -> int:
+def _run(config: Config, demo: bool, app: str | None) -> int:
     # Not at the top: --version and --help need no server.
-    from fanout.server import app
+    from fanout.server.app import serve as serve_clients
+    from fanout.server.application import ApplicationError, load_application
     from fanout.server.engines import EngineStartError, MissingExtraError
 
     try:
-        uvloop.run(app.serve(config, demo=demo))
+        application = None if app is None else load_application(app)
+        if application is not None and application.node is not None and demo:
+            raise click.UsageError("--demo needs the configuration's node, and --app names one")
+        uvloop.run(serve_clients(config, demo=demo, application=application))
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    except ApplicationError as error:
+        raise click.ClickException(f"--app: {error}") from None
     except (EngineStartError, MissingExtraError) as error:
         raise click.ClickException(str(error)) from None
     except socket.gaierror as error:

@@ -1,4 +1,4 @@
-"""The server that ``fanout serve`` runs."""
+"""The server: a program's own, and the one that ``fanout serve`` runs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ import os
 import pathlib
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
 
 from aiohttp import web
 
 import fanout
-from fanout.errors import FanoutError
+from fanout.errors import ClosedError
 from fanout.node import Node
-from fanout.server import api as server_api
-from fanout.server.admin import Admin
-from fanout.server.config import Config, ConfigError
-from fanout.server.drain import Drain
-from fanout.server.engines import EngineStartError, make_engine
+from fanout.server.api import ServerAPI
+from fanout.server.application import Application
+from fanout.server.config import Config, ConfigError, closed, made
 from fanout.server.listening import Listening
 from fanout.server.log import listening_line, logger
-from fanout.server.metrics import MetricsEndpoint, NodeCollector, ToldFigures
-from fanout.server.permissions import Permissions
-from fanout.server.policy import Policy
-from fanout.server.session import SessionSettings
-from fanout.server.transports import Transports, longest_request_line
+from fanout.server.service import Service
+from fanout.server.transports import longest_request_line
 
 __all__ = ["Server", "serve"]
 
-UNLIMITED = 1 << 31
 _DEMO_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _DEMO_HEADERS = {
     "Content-Security-Policy":
@@ -44,87 +40,90 @@ _DEMO_HEADERS = {
 
 
 class Server:
-    """A node, its clients' endpoint and the HTTP side, made from a configuration."""
+    """Serves a node to clients of the Centrifuge protocol, in the running loop.
 
-    def __init__(self, config: Config, *, demo: bool = False) -> None:
-        self.config = config
+    Use it with ``async with``, or call :meth:`start` and :meth:`stop`::
+
+        node = fanout.Node()
+
+        @node.on_connect
+        async def connect(event):
+            return fanout.ConnectReply(user=await user_of(event.token))
+
+        async def main():
+            async with fanout.server.Server({"http_server": {"port": 8000}}, node=node):
+                await asyncio.Event().wait()
+
+    config
+        A :class:`~fanout.server.config.Config`, or a mapping with the keys of a
+        configuration file; without one its defaults hold. Raises
+        :exc:`~fanout.server.config.ConfigError`, for an unknown key too.
+    node
+        The application's own. Its handlers and its ``options`` decide
+        everything: what the configuration says of tokens, channels, proxies and
+        the engine has no effect then, and is named in a warning. A node that
+        runs already goes on when the server stops; otherwise the server runs it
+        and shuts it down. A node is served by one server, once.
+
+        Without it the server has a node made from the configuration, which
+        decides wherever the application registers no handler with
+        :attr:`node`.
+    demo
+        Serve the demo's page at ``/`` as well; for the configuration's node.
+
+    Signals are left to the application, and so is logging (``"fanout"``).
+    """
+
+    def __init__(
+        self, config: Config | Mapping[str, Any] | None = None, *,
+        node: Node | None = None, demo: bool = False,
+    ) -> None:
+        self.config, self._warnings = made(config)
+        if demo and node is not None:
+            raise ValueError("the demo needs a node made from the configuration")
+        _check_root(self.config, demo)
         self._demo = demo
-        _check_root(config, demo)
-        self._permissions = Permissions(config)
-        client = config.client
-        self.node = Node(
-            make_engine(config),
-            name=config.node.name,
-            options=self._permissions.channel_options,
-            max_channel_length=config.channel.max_length,
-            max_message_size=max(1_048_576, config.websocket.message_size_limit),
-            client_queue_size=client.queue_max_size,
-            client_channel_limit=client.channel_limit or UNLIMITED,
-            user_connection_limit=client.user_connection_limit,
-            presence_interval=client.presence_update_interval,
-            position_check_interval=client.channel_position_check_delay,
-            recovery_limit=client.recovery_max_publication_limit,
-            expired_close_delay=client.expired_close_delay,
-            expired_sub_close_delay=client.expired_sub_close_delay,
-        )
-        self._policy = Policy(config, self._permissions, demo=demo)
-        self._policy.install(self.node)
-        self.api = server_api.ServerAPI(
-            self.node, self._permissions, config.node.info_metrics_aggregate_interval)
-        self.node.measure = ToldFigures(
-            self.node, config.node.info_metrics_aggregate_interval)
-        self._drain = Drain(self.node, config.shutdown.timeout)
-        self._admin = Admin(config, self.node, self._permissions, lambda: self._drain.begun)
+        self._service = Service(self.config, node, demo=demo)
         self._listening = Listening(
-            config.http_server, max_line_size=longest_request_line(config))
-        self._transports: Transports | None = None
+            self.config.http_server, max_line_size=longest_request_line(self.config))
+        self._started = False
+        self._stopping: asyncio.Future[None] | None = None
+
+    @property
+    def node(self) -> Node:
+        """The node that is served."""
+        return self._service.node
+
+    @property
+    def api(self) -> ServerAPI:
+        """The server API; ``api.on_rpc`` adds methods of the application's."""
+        return self._service.api
 
     async def start(self) -> None:
-        """Start the node and listen.
+        """Start the node, if it does not run, and listen.
 
         Raises :exc:`~fanout.server.engines.EngineStartError` when the engine
-        cannot be used, and ``OSError`` when the address cannot be had.
+        cannot be used, ``OSError`` when the address cannot be had, and
+        :exc:`fanout.ClosedError` the second time; nothing is left running then.
         """
-        config, client = self.config, self.config.client
-        for warning in self._policy.warnings:
-            logger.warning("%s", warning)
+        if self._started:
+            raise ClosedError("a server is started once")
+        self._started = True
         try:
-            await self.node.run()
-        except FanoutError as error:
-            raise EngineStartError(f"cannot start the engine: {error}") from error
-        await self._policy.start()
-        self._transports = Transports(
-            self.node,
-            config,
-            SessionSettings(
-                version=f"fanout {fanout.__version__}",
-                ping_interval=client.ping_interval,
-                pong_timeout=max(0.0, client.pong_timeout),
-                stale_close_delay=client.stale_close_delay,
-                history_limit=client.history_max_publication_limit,
-                include_server_time=client.connect_include_server_time,
-                concurrency=client.concurrency,
-            ),
-            self._permissions.may_come_from,
-        )
-        self._add_routes(self._transports)
-        await self._listening.start()
-        self._admin.start()
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
 
-    def _add_routes(self, transports: Transports) -> None:
-        """Clients' endpoints on one port; what is not for clients on the internal one, if any."""
-        config, external = self.config, self._listening.external.router
-        internal = self._listening.internal.router
-        transports.add_routes(external, self._drain.guard)
-        if config.health.enabled:
-            internal.add_get(config.health.handler_prefix, self._drain.health)
-        if config.prometheus.enabled:
-            metrics = MetricsEndpoint(NodeCollector(self.node, self.api, self._policy.proxies))
-            internal.add_get(config.prometheus.handler_prefix, metrics.handle)
-        server_api.add_routes(config, self.api, external, internal)
-        self._admin.add_routes(external, internal)
+    async def _start(self) -> None:
+        for warning in self._warnings:
+            logger.warning("%s", warning)
+        await self._service.start()
+        listening = self._listening
+        self._service.add_routes(listening.external.router, listening.internal.router)
         if self._demo:
-            _add_demo(external)
+            _add_demo(listening.external.router)
+        await listening.start()
 
     @property
     def port(self) -> int:
@@ -140,28 +139,47 @@ class Server:
         """Take no more clients, ask those here to leave, and cut them when time is up.
 
         It listens until the last was asked: a load balancer learns at
-        ``/health`` that nobody new should be sent here.
+        ``/health`` that nobody new should be sent here. That takes at most
+        ``shutdown.timeout`` of the configuration. Whoever calls again waits for
+        the same end.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.config.shutdown.timeout
-        await self._drain.spread()
-        self._admin.stop()
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        end = await self._service.leave()
         await self._listening.stop()
-        await self.node.shutdown(max(0.1, end - loop.time()))
-        if self._transports is not None:
-            await self._transports.close(max(0.1, end - loop.time()))
+        await self._service.end(end)
         await self._listening.close()
-        await self._policy.close()
+        await self._service.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        traceback: TracebackType | None) -> None:
+        await self.stop()
 
 
-async def serve(config: Config, *, demo: bool = False) -> None:
+async def serve(
+    config: Config, *, demo: bool = False, application: Application | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
-    Raises :exc:`~fanout.server.config.ConfigError` for what the engine does
-    not take, and what :meth:`Server.start` raises.
+    ``application`` is given the node before the start, or has one. Raises
+    :exc:`~fanout.server.config.ConfigError` for what the engine does not take,
+    :exc:`~fanout.server.application.ApplicationError`, and what
+    :meth:`Server.start` raises.
     """
     _raise_file_limit()
-    server = Server(config, demo=demo)
+    node = None if application is None else application.node
+    server = Server(config, node=node, demo=demo)
+    if application is not None:
+        server._service.around = await application.prepare(server.node)
+        if server.node.handlers.is_default("connect") and (warning := closed(config)):
+            logger.warning("%s", warning)
     try:
         await server.start()
         logger.info("%s", listening_line(

@@ -34,13 +34,16 @@ class ChannelSource(Protocol):
         ...
 
 
+_USUAL = SubscribeReply()
+
+
 @dataclass(frozen=True, slots=True)
 class PlainRules:
     """A channel's options say all."""
 
     channel_options: ChannelOptions
     data_format: str = ""
-    by_server: SubscribeReply = SubscribeReply()
+    by_server: SubscribeReply = _USUAL
 
 
 class NodeChannels:

@@ -219,7 +219,7 @@ async def test_the_proxies_are_closed_with_the_server() -> None:
     async with running_script(_silent) as url:
         server = Server(config_of(all_proxies(lambda path: f"{url}{path}")))
         await server.start()
-        proxies = server._policy.proxies
+        proxies = server._service.proxies
         await server.stop()
         with pytest.raises(ClosedError):
             await proxies.refresh(Visitor(), RefreshEvent())

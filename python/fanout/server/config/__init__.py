@@ -29,6 +29,7 @@ from fanout.server.config.load import (
     DEMO_NAMESPACE,
     demo_config,
     load,
+    made,
     problems,
     with_demo,
 )
@@ -136,6 +137,7 @@ __all__ = [
     "demo_config",
     "is_variable",
     "load",
+    "made",
     "masked",
     "problems",
     "server_context",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 from fanout.server.config.checks import namespaces
 from fanout.server.config.endpoints import serves_api
@@ -10,7 +11,14 @@ from fanout.server.config.engine import NatsConfig, RedisConfig
 from fanout.server.config.model import Config
 from fanout.server.config.tokens import TokenConfig
 
-__all__ = ["advice", "closed"]
+__all__ = ["advice", "closed", "without_effect"]
+
+# What concerns connections whoever decides; the rest of `client` is the node's.
+_OF_CONNECTIONS = {
+    "allowed_origins", "concurrency", "connect_code_to_unidirectional_disconnect",
+    "connect_include_server_time", "connection_limit", "connection_rate_limit",
+    "history_max_publication_limit", "ping_interval", "pong_timeout", "stale_close_delay",
+}
 
 
 def advice(config: Config) -> list[str]:
@@ -37,6 +45,23 @@ def closed(config: Config) -> str:
         "nobody can connect: there is no key in client.token, no client.proxy.connect, "
         "and client.allow_anonymous_connect_without_token is off"
     )
+
+
+def without_effect(config: Config) -> list[str]:
+    """Warnings about keys that decide nothing where an application's node is served."""
+    default = Config()
+    given = [
+        name for name in ("engine", "channel", "rpc", "proxies")
+        if getattr(config, name) != getattr(default, name)
+    ]
+    given += [
+        f"client.{entry.name}" for entry in fields(config.client)
+        if entry.name not in _OF_CONNECTIONS
+        and getattr(config.client, entry.name) != getattr(default.client, entry.name)
+    ]
+    if config.node.name != default.node.name:
+        given.append("node.name")
+    return [f"{name}: has no effect, the application's node decides" for name in given]
 
 
 def _client(config: Config) -> Iterator[str]:

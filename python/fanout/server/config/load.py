@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fanout.server.config.advice import advice, closed
 from fanout.server.config.channel import Namespace
@@ -19,7 +20,7 @@ from fanout.server.config.parsing import parse_file
 from fanout.server.config.reader import read
 from fanout.server.config.tls import server_context
 
-__all__ = ["DEMO_NAMESPACE", "demo_config", "load", "problems", "with_demo"]
+__all__ = ["DEMO_NAMESPACE", "demo_config", "load", "made", "problems", "with_demo"]
 
 
 def load(
@@ -58,6 +59,26 @@ def load(
         _refuse_unknown(warnings)
     config = replace(config, engine=with_addresses(config.engine, engine))
     config = with_demo(config) if demo else config
+    check(config)
+    return config, warnings + advice(config)
+
+
+def made(config: Config | Mapping[str, Any] | None) -> tuple[Config, list[str]]:
+    """The configuration that a program has, and warnings about what it spells.
+
+    ``config`` is one, whose warnings came with it, or what a file would hold,
+    in which an unknown key is an error; None is the defaults. Raises
+    :exc:`ConfigError` as :func:`load` does.
+    """
+    if config is None:
+        config = Config()
+    if isinstance(config, Config):
+        check(config)
+        return config, []
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a Config or a mapping, not {type(config).__name__}")
+    config, warnings = read(dict(config))
+    _refuse_unknown(warnings)
     check(config)
     return config, warnings + advice(config)
 
