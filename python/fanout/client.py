@@ -122,9 +122,9 @@ class Client:
 
     __slots__ = (
         "__weakref__", "_client_refresh", "_deadline", "_pending", "_presence_timer",
-        "_subscriptions", "_transport", "capabilities", "closed", "connected", "connected_at",
-        "encoding", "expire_at", "id", "info", "meta", "node", "session", "state", "transport",
-        "user",
+        "_revoked", "_subscriptions", "_transport", "capabilities", "closed", "connected",
+        "connected_at", "encoding", "expire_at", "id", "info", "meta", "node", "session", "state",
+        "transport", "user",
     )
 
     def __init__(
@@ -148,7 +148,9 @@ class Client:
         self._transport = transport
         # Few subscriptions have anything of their own, so none costs nothing.
         self._subscriptions: dict[str, ClientSubscription] | None = None
-        self._pending: set[str] | None = None
+        # What is being subscribed to, and the code and reason that end it when it is there.
+        self._pending: dict[str, tuple[int, str] | None] | None = None
+        self._revoked: dict[str, tuple[int, str]] | None = None
         self._presence_timer: Timer | None = None
         self._deadline: Deadline | None = None
         self._client_refresh = True
@@ -157,6 +159,11 @@ class Client:
     def channels(self) -> list[str]:
         """The channels it is subscribed to."""
         return self.node.hub.subscriptions(self._transport.outbox)
+
+    @property
+    def channels_to_be(self) -> list[str]:
+        """The channels that it is being subscribed to."""
+        return list(self._pending or ())
 
     @property
     def busy(self) -> bool:
@@ -265,6 +272,9 @@ class Client:
                 self.node.engine.publish_join(channel, join)
             except Exception:
                 log.exception("the engine could not publish a join into %r", channel)
+        revoked = None if self._revoked is None else self._revoked.pop(channel, None)
+        if revoked is not None:
+            self.unsubscribe_by_server(channel, *revoked)
 
     async def unsubscribe(self, channel: str) -> None:
         """End its subscription; nothing happens when there is none."""
@@ -389,7 +399,10 @@ class Client:
         reply = reply if reply is not None else _SUBSCRIBE
         options = self._options(channel)
         self._check_open()
-        if self.is_subscribed(channel) or channel in (self._pending or ()):
+        if self._pending is not None and channel in self._pending:
+            self._pending[channel] = None
+            return
+        if self.is_subscribed(channel):
             return
         if self._is_full:
             raise codes.ERROR_LIMIT_EXCEEDED()
@@ -406,9 +419,13 @@ class Client:
 
         This is done when it returns; the awaitable, which may be ignored,
         finishes when the client's presence is gone and its leave published.
+        What is still being subscribed to ends as soon as the client was told
+        that it is.
         """
         left = self._exit(channel)
         if left is None:
+            if self._pending is not None and channel in self._pending:
+                self._pending[channel] = code, reason
             return _DONE
         self._transport.push_unsubscribe(channel, code, reason)
         return self.node.background(self._leave(left)) if left.has_a_trace else _DONE
@@ -486,6 +503,9 @@ class Client:
     ) -> dict[str, SubscribeResult]:
         if len(subs) > self.node.client_channel_limit:
             raise codes.DISCONNECT_CHANNEL_LIMIT()
+
+        # All at once: the application, which knows the client now, may name one of them.
+        self._pending = dict.fromkeys(subs)
 
         async def subscribe(channel: str, reply: SubscribeReply) -> SubscribeResult:
             with self._reserved(channel):
@@ -603,13 +623,15 @@ class Client:
     @contextlib.contextmanager
     def _reserved(self, channel: str) -> Iterator[None]:
         """The channel counts as subscribed to, until it is or is not."""
-        pending = self._pending if self._pending is not None else set()
-        pending.add(channel)
+        pending = self._pending if self._pending is not None else {}
+        pending.setdefault(channel)
         self._pending = pending
         try:
             yield
         finally:
-            pending.discard(channel)
+            revoked = pending.pop(channel)
+            if revoked is not None and self.is_subscribed(channel):
+                self._revoked = {**(self._revoked or {}), channel: revoked}
             if not pending:
                 self._pending = None
 
@@ -627,6 +649,8 @@ class Client:
         if not hub.is_subscribed(self._transport.outbox, channel):
             return None
         left = self._departure(channel)
+        if self._revoked is not None:
+            self._revoked.pop(channel, None)
         self.node.counters.unsubscribed += 1
         if hub.unsubscribe(self._transport.outbox, channel):
             self.node.interest.vacated(channel)

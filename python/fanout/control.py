@@ -129,7 +129,8 @@ class UnsubscribeOrder:
         return [
             client.unsubscribe_by_server(channel, self.code, self.reason)
             for client in roster.matching(self.target)
-            for channel in ([self.channel] if self.channel else client.channels)
+            for channel in (
+                [self.channel] if self.channel else [*client.channels, *client.channels_to_be])
         ]
 
 

@@ -190,3 +190,89 @@ async def test_reject_unrecovered() -> None:
             await connection.client.subscribe(wish)
         assert caught.value.code == 112
         assert connection.client.channels == [] and await node.presence("a") == {}
+
+
+# While a client is being subscribed
+
+
+@pytest.fixture
+def slow_subscribe() -> Any:
+    """A handler that lets nobody subscribe yet, and what lets them."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(client: Any, event: SubscribeEvent) -> SubscribeReply:
+        asked.set()
+        await go_on.wait()
+        return SubscribeReply()
+
+    return handler, asked, go_on
+
+
+@pytest.mark.parametrize("channel", ["a", ""])
+async def test_an_order_to_leave_holds_for_who_is_on_its_way_in(
+    channel: str, slow_subscribe: Any
+) -> None:
+    async with Node(options=KEPT) as node:
+        handler, asked, go_on = slow_subscribe
+        node.handlers.subscribe = handler
+        connects(node)
+        connection = Connection(node)
+        await connection.connect()
+        subscribing = asyncio.create_task(connection.subscribe("a"))
+        await asked.wait()
+        await node.unsubscribe(channel, user="42", code=2100, reason="banned")
+        go_on.set()
+        await subscribing
+        assert connection.unsubscribed == [("a", 2100, "banned")]
+        assert connection.client.channels == []
+        # The order is over: it may come back.
+        await connection.subscribe("a")
+        assert connection.client.channels == ["a"]
+
+
+async def test_the_last_order_counts(slow_subscribe: Any) -> None:
+    async with Node(options=KEPT) as node:
+        handler, asked, go_on = slow_subscribe
+        node.handlers.subscribe = handler
+        connects(node)
+        connection = Connection(node)
+        await connection.connect()
+        subscribing = asyncio.create_task(connection.subscribe("a"))
+        await asked.wait()
+        await node.unsubscribe("a", user="42")
+        await node.subscribe_user("a", user="42")
+        go_on.set()
+        await subscribing
+        assert connection.unsubscribed == [] and connection.client.channels == ["a"]
+
+
+async def test_an_order_about_a_subscribe_that_fails_ends_with_it() -> None:
+    async with Node(options=KEPT) as node:
+        async def refuse(client: Any, event: SubscribeEvent) -> SubscribeReply:
+            await node.unsubscribe("a", user="42")
+            raise ClientError(1000, "no")
+
+        node.handlers.subscribe = refuse
+        connects(node)
+        connection = Connection(node)
+        await connection.connect()
+        with pytest.raises(ClientError, match="no"):
+            await connection.subscribe("a")
+        node.handlers.subscribe = lambda client, event: SubscribeReply()
+        await connection.subscribe("a")
+        assert connection.unsubscribed == [] and connection.client.channels == ["a"]
+
+
+async def test_an_order_to_leave_while_it_connects() -> None:
+    async with Node(options=KEPT) as node:
+        connects(node, subs={"a": SubscribeReply(), "b": SubscribeReply()})
+        connection = Connection(node)
+        connecting = asyncio.create_task(connection.connect())
+        while not node.clients:     # noqa: ASYNC110 - in the turn in which it is known
+            await asyncio.sleep(0)
+        await node.unsubscribe("a", user="42")
+        await node.subscribe_user("b", user="42")
+        await connecting
+        assert connection.client.channels == ["b"]
+        assert [channel for channel, *_ in connection.unsubscribed] == ["a"]
+        assert node.counters.subscribed == 2
