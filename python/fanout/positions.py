@@ -49,15 +49,27 @@ class Reading:
     It serves all who come back to that place within a moment.
     """
 
-    __slots__ = ("is_full", "page", "recorded", "recorded_bytes", "used", "waiting")
+    __slots__ = (
+        "is_full", "page", "page_bytes", "recorded", "recorded_bytes", "used", "waiting",
+    )
 
     def __init__(self, page: asyncio.Task[HistoryPage]) -> None:
         self.page = page
+        self.page_bytes = 0
+        page.add_done_callback(self._measure)
         self.recorded: list[Message] = []
         self.recorded_bytes = 0
         self.waiting = 0
         self.used = True        # since it was last looked at whether anybody comes
         self.is_full = False    # something was delivered that is not recorded
+
+    @property
+    def is_large(self) -> bool:
+        return self.page_bytes + self.recorded_bytes > SHARED_LIMIT
+
+    def _measure(self, page: asyncio.Task[HistoryPage]) -> None:
+        if not page.cancelled() and page.exception() is None:
+            self.page_bytes = sum(_size(message) for message in page.result().messages)
 
 
 class Track:
@@ -274,7 +286,9 @@ class Positions:
                 raise
             finally:
                 reading.waiting -= 1
-                if not reading.waiting and len(track.readings) > MOST_SHARED:
+                if not reading.waiting and (
+                    reading.is_large or len(track.readings) > MOST_SHARED
+                ):
                     self._drop(track, since, reading)
         missed = [message for message in page.messages if message.offset <= track.offset]
         missed += [
@@ -359,7 +373,7 @@ class Positions:
             if track is None or track.readings.get(since) is not reading:
                 return
             if reading.waiting or (
-                reading.used and loop.time() < end and not _is_large(reading)
+                reading.used and loop.time() < end and not reading.is_large
             ):
                 reading.used = False
                 loop.call_later(SHARED_FOR, look)
@@ -593,13 +607,6 @@ async def finished(task: asyncio.Task[T]) -> T:
     if task.cancelled():
         raise ClosedError("the node shuts down")
     return task.result()
-
-
-def _is_large(reading: Reading) -> bool:
-    size = reading.recorded_bytes
-    if reading.page.done() and not reading.page.cancelled() and not reading.page.exception():
-        size += sum(_size(message) for message in reading.page.result().messages)
-    return size > SHARED_LIMIT
 
 
 def _size(message: Message) -> int:

@@ -134,3 +134,22 @@ async def test_places_that_nobody_shares_do_not_pile_up() -> None:
         track = node.positions.get("a")
         assert track is not None
         assert len(track.readings) <= fanout.positions.MOST_SHARED
+
+
+async def test_what_is_large_is_shared_by_those_who_wait_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One client that asks for one place after the other must not fill the memory."""
+    monkeypatch.setattr(fanout.positions, "SHARED_LIMIT", 10_000)
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        for _ in range(20):
+            await node.publish("a", b"x" * 1000)
+        reads = count_reads(node)
+        missed = list(range(2, 22))
+        assert await asyncio.gather(*(recovered(node, seen) for _ in range(5))) == [missed] * 5
+        assert reads == [seen]
+        track = node.positions.get("a")
+        assert track is not None and not track.readings
+        assert await recovered(node, seen) == missed
+        assert reads == [seen, seen]
