@@ -14,7 +14,9 @@ class Wire:
     def __init__(self, port: int) -> None:
         self._target = port
         self._whole = True
+        self._left: int | None = None
         self._pairs: dict[socket.socket, socket.socket] = {}
+        self._servers = set[socket.socket]()
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -29,14 +31,18 @@ class Wire:
     def cut(self) -> None:
         """Drop what is connected, and whatever tries to connect from now on."""
         with self._lock:
-            self._whole = False
-            for end in list(self._pairs):
-                self._drop(end)
+            self._cut()
+
+    def cut_after(self, count: int) -> None:
+        """Cut when so many more bytes have come from the server: in the middle of something."""
+        with self._lock:
+            self._left = count
 
     def mend(self) -> None:
         """Let connections through again."""
         with self._lock:
             self._whole = True
+            self._left = None
 
     def close(self) -> None:
         self._wake.close()
@@ -65,6 +71,7 @@ class Wire:
             near.close()
             return
         far = socket.create_connection(("127.0.0.1", self._target))
+        self._servers.add(far)
         for end, other in ((near, far), (far, near)):
             self._pairs[end] = other
             self._selector.register(end, selectors.EVENT_READ)
@@ -76,8 +83,19 @@ class Wire:
         data = b""
         with contextlib.suppress(OSError):
             data = end.recv(65536)
+            if self._left is not None and end in self._servers:
+                data = data[: self._left]
+                self._left -= len(data)
             self._pairs[end].sendall(data)
-        if not data:
+        if self._left == 0:
+            self._cut()
+        elif not data:
+            self._drop(end)
+
+    def _cut(self) -> None:
+        self._whole = False
+        self._left = None
+        for end in list(self._pairs):
             self._drop(end)
 
     def _drop(self, end: socket.socket) -> None:
@@ -86,5 +104,6 @@ class Wire:
             return
         self._pairs.pop(other)
         for each in (end, other):
+            self._servers.discard(each)
             self._selector.unregister(each)
             each.close()

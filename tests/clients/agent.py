@@ -93,11 +93,21 @@ class Remote:
         raise AssertionError(f"{method} succeeded: {result}")
 
     async def subscription(
-        self, channel: str, *, asks: Mapping[str, Ask] | None = None, **options: Any
+        self,
+        channel: str,
+        *,
+        asks: Mapping[str, Ask] | None = None,
+        kept: Callable[[str, Any], None] | None = None,
+        **options: Any,
     ) -> Remote:
-        """A subscription that is under way; what becomes of it are its events."""
+        """A subscription that is under way; what becomes of it are its events.
+
+        With ``kept`` they go there as they come, and there is nothing to wait for.
+        """
         name = f"{self._name}/{channel}"
         subscription = self._agent.keep(name, asks or {})
+        if kept is not None:
+            subscription.told = kept  # type: ignore[method-assign]
         await self._agent.request(
             "subscription", of=self._name, name=name, channel=channel, options=options,
             asks=list(asks or {}))
@@ -146,7 +156,7 @@ class Agent:
         name = f"client {next(self._ids)}"
         remote = self.keep(name, asks or {})
         # Waits between attempts are for servers with many clients, and a test has two.
-        delays = {"minReconnectDelay": 20, "maxReconnectDelay": 200, "timeout": 10_000}
+        delays = {"minReconnectDelay": 10, "maxReconnectDelay": 100, "timeout": 10_000}
         await self.request(
             "client", name=name, encoding=encoding, endpoint=endpoint,
             options={**delays, **options}, asks=list(asks or {}))

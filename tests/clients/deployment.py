@@ -50,7 +50,7 @@ def _configuration(backend: Backend, origins: Sequence[str]) -> dict[str, Any]:
             {"name": "room", "presence": True, "join_leave": True, "force_push_join_leave": True,
              "force_recovery": True, **_HISTORY, **_MEMBERS},
             {"name": "short", "force_recovery": True, "history_size": 3, "history_ttl": "60s",
-             **_MEMBERS},
+             "allowed_delta_types": ["fossil"], "delta_publish": True, **_MEMBERS},
             {"name": "delta", "allowed_delta_types": ["fossil"], "delta_publish": True,
              "force_recovery": True, **_HISTORY, **_MEMBERS},
             {"name": "latest", "force_recovery": True, "force_recovery_mode": "cache",

@@ -119,7 +119,7 @@ async def test_tokens_are_refreshed(deployment: Deployment) -> None:
                     if one in wanted:
                         wanted.remove(one)
             assert told.seen().count("connecting") == 1
-            assert events.seen() == ["subscribing", "subscribed"]
+            assert events.seen().count("subscribing") == 1
             await room.publish(encoding.out("still there"))
             assert await events.publications(1) == ["still there"]
 
