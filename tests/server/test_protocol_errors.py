@@ -144,6 +144,27 @@ async def test_no_connect_in_time() -> None:
         assert await peer.closed() == (3502, "stale")
 
 
+async def test_who_is_half_connected_is_stale_too() -> None:
+    """Its server-side subscriptions wait for an engine that does not answer."""
+    settings = {"client": {
+        "insecure": True, "stale_close_delay": "50ms",
+        "subscribe_to_user_personal_channel": {"enabled": True},
+        "user_id_http_header": "X-User"}}
+    goes_on = asyncio.Event()
+
+    async def hangs(*_: object) -> None:
+        await goes_on.wait()
+
+    async with serving(settings) as server:
+        server.node.engine.subscribe = hangs      # type: ignore[method-assign]
+        async with await server.peer(additional_headers={"X-User": "42"}) as peer:
+            await peer.send({"id": 1, "connect": {}})
+            assert await peer.closed() == (3502, "stale")
+        assert peer.texts == []
+        await server.settled(lambda: not server.node.clients)
+        goes_on.set()
+
+
 async def test_after_an_error_reply_to_connect_only_the_stale_close_comes() -> None:
     async with serving({"client": {"insecure": True, "stale_close_delay": "200ms"}}) as server:
         refuse(server, ClientError(109, "token expired"))

@@ -262,7 +262,7 @@ class BaseSession:
         self._timer.start(delay)
 
     def _on_timer(self) -> None:
-        if not self.client.connected:
+        if not self._next_ping:         # its connect is not answered
             self.client.disconnect(codes.DISCONNECT_STALE)
         elif self._awaits_pong and self._expects_pongs:
             self.client.disconnect(codes.DISCONNECT_NO_PONG)
