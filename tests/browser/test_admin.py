@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.browser.admin_page import PREFIX, AdminPage, AdminServer, admin_server
 
-PHONE, DESKTOP = (360, 740), (1280, 800)
+PHONE, TABLET, DESKTOP = (360, 740), (768, 1024), (1280, 800)
 MESSAGES, CLIENTS = 0, 1        # graphs
 
 
@@ -224,7 +224,7 @@ def test_names_are_shown_as_the_text_they_are(page: AdminPage, peers: Any) -> No
     assert "taken" not in page.driver.title
 
 
-@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("size", [PHONE, TABLET, DESKTOP], ids=["phone", "tablet", "desktop"])
 def test_nothing_sticks_out_sideways(
     page: AdminPage, peers: Any, size: tuple[int, int]
 ) -> None:
@@ -235,9 +235,17 @@ def test_nothing_sticks_out_sideways(
     for where in ("", "channels", "connections", f"channel/{long}"):
         page.go(where)
         page.wait(lambda: page.rows("nodes") or page.text("summary"), "expected the figures")
+        page.driver.execute_script(     # as they are after hours
+            "for (const each of document.querySelectorAll('.since')) "
+            "each.textContent = '23 h 59 min'")
         wide, seen = page.driver.execute_script(
             "return [document.documentElement.scrollWidth, innerWidth]")
         assert wide <= seen == size[0], where
+        # Nothing sticks out of its card either.
+        assert page.driver.execute_script(
+            "return [...document.querySelectorAll('.card table, .tiles, .bar')].filter((each) => "
+            "each.getBoundingClientRect().right > "
+            "each.parentElement.getBoundingClientRect().right + 0.5).length") == 0, where
         assert page.find("state").is_displayed()
         for link in page.driver.find_elements(By.CSS_SELECTOR, "nav a"):
             box = link.rect

@@ -5,9 +5,11 @@ import { channelAddress } from "./channels.js";
 import { confirming, h, setText, sync } from "./dom.js";
 import { duration, moment, plural } from "./format.js";
 
+const NODE_NAME = 16;       // characters; a node without a name has a long one
+
 export function connectionTable(page, channel = "") {
   const rows = h("tbody");
-  const columns = ["User", "Connection", "Speaks", "For", channel ? null : "Channels", ""];
+  const columns = ["User", "Connection", "For", channel ? null : "Channels", ""];
   const table = h("table", { className: "connections" },
     h("thead", {}, h("tr", {}, columns.filter((name) => name !== null).map((name) =>
       h("th", { scope: "col" }, name || h("span", { className: "visually-hidden" }, "Actions"))))),
@@ -31,8 +33,8 @@ function connectionRow(page, one, channel) {
     h("td", { data: { label: "User" } }, one.user
       ? h("strong", { className: "name" }, one.user)
       : h("em", {}, "anonymous")),
-    h("td", { data: { label: "Connection" } }, h("code", { title: one.client }, one.client), h("small", {}, one.node)),
-    h("td", { data: { label: "Speaks" } }, `${one.transport} · ${one.encoding}`),
+    h("td", { data: { label: "Connection" } }, h("code", { title: one.client }, one.client),
+      h("small", {}, `${one.node.slice(0, NODE_NAME)} · ${one.transport} · ${one.encoding}`)),
     h("td", { data: { label: "For" }, title: `since ${moment(one.since)}` }, h("span", { className: "since" })),
     channel ? null : h("td", { data: { label: "Channels" } }, h("ul", { className: "names" })),
     h("td", { className: "actions" },
