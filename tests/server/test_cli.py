@@ -409,7 +409,9 @@ def test_an_error_of_another_kind_is_not_dressed_up(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def interrupted(config: Config, *, demo: bool = False, application: object = None) -> None:
+    async def interrupted(
+        config: Config, *, demo: bool = False, application: object = None
+    ) -> None:
         raise KeyboardInterrupt
 
     stand_in(monkeypatch, interrupted)

@@ -178,10 +178,11 @@ async def serve(
     server = Server(config, node=node, demo=demo)
     if application is not None:
         server._service.around = await application.prepare(server.node)
-        if server.node.handlers.is_default("connect") and (warning := closed(config)):
-            logger.warning("%s", warning)
     try:
         await server.start()
+        left_to_it = application is not None and server.node.handlers.is_default("connect")
+        if left_to_it and (warning := closed(config)):
+            logger.warning("%s", warning)
         logger.info("%s", listening_line(
             fanout.__version__, config.http_server.address, server.port, server.node.engine.name,
             tls=config.http_server.tls.enabled))
