@@ -156,7 +156,7 @@ async def test_who_is_half_connected_is_stale_too() -> None:
         await goes_on.wait()
 
     async with serving(settings) as server:
-        server.node.engine.subscribe = hangs      # type: ignore[method-assign]
+        server.node.engine.subscribe = hangs  # type: ignore[assignment, method-assign]
         async with await server.peer(additional_headers={"X-User": "42"}) as peer:
             await peer.send({"id": 1, "connect": {}})
             assert await peer.closed() == (3502, "stale")
