@@ -141,4 +141,5 @@ async def deployed(directory: Path, *origins: str) -> AsyncIterator[Deployment]:
         finally:
             status = await asyncio.to_thread(server.stop)
         assert status == 0
-        assert not [line for line in server.log if "ERROR" in line]
+        first = next((n for n, line in enumerate(server.log) if "ERROR" in line), None)
+        assert first is None, "".join(server.log[first:])
