@@ -26,6 +26,10 @@ class Rules(Protocol):
     def data_format(self) -> str: ...
     @property
     def by_server(self) -> SubscribeReply: ...
+    @property
+    def is_stream(self) -> bool:
+        """Whether its channels are of the one type that is served here."""
+        ...
 
 
 class ChannelSource(Protocol):
@@ -44,6 +48,7 @@ class PlainRules:
     channel_options: ChannelOptions
     data_format: str = ""
     by_server: SubscribeReply = _USUAL
+    is_stream: bool = True
 
 
 class NodeChannels:

@@ -332,6 +332,8 @@ class ServerAPI:
 
 
 def _check_publication(rules: Rules, data: bytes) -> None:
+    if not rules.is_stream:
+        raise bad_request("a channel of maps or shared polls, which are not supported")
     if rules.channel_options.wildcards:
         raise bad_request("a channel with a wildcard cannot be published into")
     if not fits_format(data, rules.data_format):
