@@ -15,7 +15,7 @@ from fanout.types import ClientInfo, Message
 if TYPE_CHECKING:
     from fanout._hub import Encoder  # of the stub alone
 
-__all__ = ["Protocol"]
+__all__ = ["Protocol", "in_delta_form"]
 
 
 class Protocol(TypingProtocol):
@@ -71,3 +71,14 @@ class Protocol(TypingProtocol):
     def encoder(self, framing: Framing) -> Encoder:
         """What makes the pushes of publications, joins and leaves for the hub."""
         ...
+
+
+def in_delta_form(
+    encode: Callable[[Message, bytes | None], Raw], messages: Sequence[Message]
+) -> list[Raw]:
+    """Publications of which each but the first is said by what changed.
+
+    ``encode`` makes one from the data of the one before, None for the first.
+    """
+    bases = [None, *(message.data for message in messages)]
+    return [encode(message, base) for message, base in zip(messages, bases, strict=False)]

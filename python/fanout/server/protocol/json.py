@@ -11,6 +11,7 @@ from msgspec import Raw
 from fanout._frame import JSONEncoder, json_client_info, json_publication
 from fanout._framing import Framing
 from fanout._json import valid_json
+from fanout.server.protocol.base import in_delta_form
 from fanout.server.protocol.messages import Command, ConnectRequest, Push, Reply
 from fanout.server.protocol.surrogates import decode_with_surrogates
 from fanout.types import ClientInfo, Message
@@ -77,12 +78,9 @@ class JSONProtocol:
     def publications(self, messages: Sequence[Message], *, delta: bool = False) -> list[Raw]:
         if not delta:
             return [_raw(json_publication(message)) for message in messages]
-        made = []
-        base = None
-        for message in messages:
-            made.append(_raw(json_publication(message, delta=True, base=base)))
-            base = message.data
-        return made
+        return in_delta_form(
+            lambda message, base: _raw(json_publication(message, delta=True, base=base)),
+            messages)
 
     def client_info(self, info: ClientInfo) -> Raw:
         return _raw(json_client_info(info))

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from fanout._framing import Framing
 from fanout._protobuf import ProtobufEncoder, protobuf_client_info, protobuf_publication
+from fanout.server.protocol.base import in_delta_form
 from fanout.server.protocol.messages import Command, ConnectRequest, Push, Reply
 from fanout.server.protocol.schema import from_protobuf, make, to_protobuf
 from fanout.types import ClientInfo, Message
@@ -65,12 +66,9 @@ class ProtobufProtocol:
     def publications(self, messages: Sequence[Message], *, delta: bool = False) -> list[Raw]:
         if not delta:
             return [Raw(protobuf_publication(message)) for message in messages]
-        made = []
-        base = None
-        for message in messages:
-            made.append(Raw(protobuf_publication(message, delta=True, base=base)))
-            base = message.data
-        return made
+        return in_delta_form(
+            lambda message, base: Raw(protobuf_publication(message, delta=True, base=base)),
+            messages)
 
     def client_info(self, info: ClientInfo) -> Raw:
         return Raw(protobuf_client_info(info))
