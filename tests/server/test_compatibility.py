@@ -160,3 +160,35 @@ async def test_nothing_is_published_into_a_map() -> None:
         assert (await api.error("publish", channel="maps:a", data=1))[0] == 107
         (answer,) = (await api.call("broadcast", channels=["maps:a"], data=1))["responses"]
         assert answer["error"]["code"] == 107
+
+
+async def test_a_channel_is_subscribed_to_once_by_whomever() -> None:
+    async with serving(OPEN) as server, await server.peer() as peer:
+        reply = await peer.call(connect={"subs": {"a": {}}})
+        assert list(reply["connect"]["subs"]) == ["a"]
+        assert await peer.error(subscribe={"channel": "a"}) == (105, "already subscribed")
+
+
+async def test_what_a_filter_leaves_out_is_not_missed() -> None:
+    settings = with_options(OPEN, **KEPT, force_recovery=True, allow_tags_filter=True)
+    async with serving(settings) as server, await server.client() as peer:
+        await peer.call(subscribe={
+            "channel": "a", "tf": {"key": "k", "cmp": "eq", "val": "wanted"}})
+        for number, tag in enumerate(["other", "other", "wanted", "other", "wanted"], 1):
+            await server.node.publish("a", b"%d" % number, tags={"k": tag})
+        got = [(await peer.next())["push"]["pub"]["offset"] for _ in range(2)]
+        assert got == [3, 5]
+        assert "history" in await peer.call(history={"channel": "a"})
+
+
+async def test_a_history_has_no_deltas() -> None:
+    settings = with_options(
+        OPEN, **KEPT, allowed_delta_types=["fossil"], delta_publish=True)
+    async with serving(settings) as server, await server.client() as peer:
+        await peer.call(subscribe={"channel": "a", "delta": "fossil"})
+        data = {"text": "much that stays as it is", "number": 1}
+        for _ in range(2):
+            await server.node.publish("a", json.dumps(data).encode())
+        history = (await peer.call(history={"channel": "a", "limit": 10}))["history"]
+        assert history["publications"] == [
+            {"data": data, "offset": offset} for offset in (1, 2)]
