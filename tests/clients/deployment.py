@@ -42,8 +42,8 @@ def _configuration(backend: Backend, origins: Sequence[str]) -> dict[str, Any]:
             "allowed_origins": list(origins),
             "subscribe_to_user_personal_channel": {
                 "enabled": True, "personal_channel_namespace": "own"},
-            "expired_close_delay": "1s",
-            "expired_sub_close_delay": "1s",
+            "expired_close_delay": "10s",
+            "expired_sub_close_delay": "10s",
             "channel_limit": 10,
         },
         "channel": {"namespaces": [
