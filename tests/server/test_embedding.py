@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -230,6 +232,25 @@ async def test_whoever_stops_it_again_waits_for_the_same_end() -> None:
     await peer.close()
 
 
+async def test_a_program_that_does_nothing_but_serve(caplog: pytest.LogCaptureFixture) -> None:
+    node = open_node()
+    server = Server(settings(), node=node)
+    serving = asyncio.ensure_future(server.serve())
+    try:
+        async with asyncio.timeout(10):
+            while "listening on" not in caplog.text:  # noqa: ASYNC110 - a line is no event
+                await asyncio.sleep(0.005)
+        peer = await connected(server, "ada")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 10)
+    finally:
+        serving.cancel()
+    assert not node.running
+    assert await peer.closed() == SHUTDOWN
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    await peer.close()
+
+
 async def test_a_stop_whose_caller_gives_up_goes_on() -> None:
     node = open_node()
     server = Server(settings(), node=node)
@@ -349,6 +370,25 @@ async def test_a_handler_wins_over_the_configuration_s_and_the_rest_stays() -> N
         async with await peer_at(server.port) as peer:
             await peer.send({"id": 1, "connect": {"token": "no token"}})
             assert await peer.closed() == (3500, "invalid token")
+
+
+@pytest.mark.parametrize(
+    ("client", "own", "warned"),
+    [
+        ({}, False, True),
+        ({"insecure": True}, False, False),
+        ({"allow_anonymous_connect_without_token": True}, False, False),
+        ({}, True, False),
+    ],
+)
+async def test_a_server_that_lets_nobody_in_says_so(
+    client: dict[str, Any], own: bool, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(settings(client=client))
+    if own:
+        server.node.on_connect(lambda event: ConnectReply())
+    async with server:
+        assert ("nobody can connect" in caplog.text) is warned
 
 
 async def test_a_handler_may_ask_the_configuration_s() -> None:

@@ -16,7 +16,6 @@ from fanout.server.config import (
     Config,
     ConfigError,
     EngineConfig,
-    closed,
     is_variable,
     load,
     with_addresses,
@@ -88,7 +87,7 @@ def serve(
     FANOUT_...), and those over the configuration file. By default nobody may
     connect, or with --demo anybody, to the demo's room.
     """
-    config, warnings = _configure(path, engine, demo, strict, app)
+    config, warnings = _configure(path, engine, demo, strict)
     config = _override(config, host, port, log_level)
     try:
         log.configure(config.log.level, config.log.file, config.log.format)
@@ -100,15 +99,13 @@ def serve(
 
 
 def _configure(
-    path: str | None, engine: tuple[str, ...], demo: bool, strict: bool, app: str | None
+    path: str | None, engine: tuple[str, ...], demo: bool, strict: bool
 ) -> tuple[Config, list[str]]:
     try:
         config, warnings = load(path, engine, environ=os.environ, demo=demo, strict=strict)
     except ConfigError as error:
         from_file = path is not None and not is_variable(error.key)
         raise click.UsageError(f"{path}: {error}" if from_file else str(error)) from None
-    if app is None and (warning := closed(config)):
-        warnings.append(warning)
     return config, warnings
 
 

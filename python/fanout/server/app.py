@@ -20,7 +20,7 @@ from fanout.errors import ClosedError
 from fanout.node import Node
 from fanout.server.api import ServerAPI
 from fanout.server.application import Application
-from fanout.server.config import Config, ConfigError, closed, made
+from fanout.server.config import Config, ConfigError, made
 from fanout.server.listening import Listening
 from fanout.server.log import listening_line, logger
 from fanout.server.service import Service
@@ -28,6 +28,7 @@ from fanout.server.transports import longest_request_line
 
 __all__ = ["Server", "serve"]
 
+_SIGNALS = signal.SIGTERM, signal.SIGINT
 _DEMO_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _DEMO_HEADERS = {
     "Content-Security-Policy":
@@ -52,7 +53,9 @@ class Server:
 
         async def main():
             async with fanout.server.Server({"http_server": {"port": 8000}}, node=node):
-                await asyncio.Event().wait()
+                await what_the_program_does()
+
+    :meth:`serve` is for a program that does nothing else.
 
     config
         A :class:`~fanout.server.config.Config`, or a mapping with the keys of a
@@ -71,7 +74,8 @@ class Server:
     demo
         Serve the demo's page at ``/`` as well; for the configuration's node.
 
-    Signals are left to the application, and so is logging (``"fanout"``).
+    Signals are left to the application but in :meth:`serve`, and so is logging
+    (by the loggers below ``"fanout"``).
     """
 
     def __init__(
@@ -154,6 +158,31 @@ class Server:
         await self._listening.close()
         await self._service.close()
 
+    async def serve(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, and stop; for the main thread.
+
+        ``shutdown.termination_delay`` of the configuration passes before it
+        stops. A second signal ends the process at once. Raises as
+        :meth:`start`.
+        """
+        await self.start()
+        config = self.config
+        try:
+            logger.info("%s", listening_line(
+                fanout.__version__, config.http_server.address, self.port, self.node.engine.name,
+                tls=config.http_server.tls.enabled))
+            await _signal()
+            delay = config.shutdown.termination_delay
+            if delay:
+                logger.info("going on for %g s before shutting down", delay)
+                await asyncio.sleep(delay)
+            logger.info("shutting down: %d clients are asked to leave", len(self.node.clients))
+        finally:
+            await self.stop()
+            for number in _SIGNALS:
+                asyncio.get_running_loop().remove_signal_handler(number)
+        logger.info("stopped")
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -174,26 +203,10 @@ async def serve(
     :meth:`Server.start` raises.
     """
     _raise_file_limit()
-    node = None if application is None else application.node
-    server = Server(config, node=node, demo=demo)
+    server = Server(config, node=None if application is None else application.node, demo=demo)
     if application is not None:
         server._service.around = await application.prepare(server.node)
-    try:
-        await server.start()
-        left_to_it = application is not None and server.node.handlers.is_default("connect")
-        if left_to_it and (warning := closed(config)):
-            logger.warning("%s", warning)
-        logger.info("%s", listening_line(
-            fanout.__version__, config.http_server.address, server.port, server.node.engine.name,
-            tls=config.http_server.tls.enabled))
-        await _signal()
-        if config.shutdown.termination_delay:
-            logger.info("going on for %g s before shutting down", config.shutdown.termination_delay)
-            await asyncio.sleep(config.shutdown.termination_delay)
-        logger.info("shutting down: %d clients are asked to leave", len(server.node.clients))
-    finally:
-        await server.stop()
-    logger.info("stopped")
+    await server.serve()
 
 
 def _check_root(config: Config, demo: bool) -> None:
@@ -223,10 +236,10 @@ async def _signal() -> None:
     """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     received = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, received.set)
     await received.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         # Not Python's own: its KeyboardInterrupt can get lost in a callback of the loop.
         loop.add_signal_handler(number, _die_of, number)
 

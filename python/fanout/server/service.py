@@ -16,7 +16,7 @@ from fanout.errors import ClosedError, FanoutError
 from fanout.node import Node
 from fanout.server import api as server_api
 from fanout.server.admin import Admin
-from fanout.server.config import Config
+from fanout.server.config import Config, closed
 from fanout.server.config.advice import without_effect
 from fanout.server.drain import Drain
 from fanout.server.engines import EngineStartError, make_engine
@@ -113,6 +113,8 @@ class Service:
         if self.around is not None:
             await self._entered.enter_async_context(self.around)
         if self._policy is not None:
+            if self.node.handlers.is_default("connect") and (warning := closed(self.config)):
+                logger.warning("%s", warning)
             await self._policy.start()
         self._admin.start()
 
