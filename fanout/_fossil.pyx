@@ -12,6 +12,7 @@ the hash that is looked for at most ``MOST_TRIES`` are compared, and where one
 of them matches, the search goes on behind the match.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
@@ -265,7 +266,7 @@ def create(bytes base not None, bytes target not None):
         writer_free(&out)
 
 
-cdef object patch_or_none(bytes base, bytes target):
+cdef bytes patch_or_none(bytes base, bytes target):
     """A patch that is smaller than the target, or None."""
     cdef Writer out
     if too_large(base, target):
@@ -276,6 +277,20 @@ cdef object patch_or_none(bytes base, bytes target):
         return written(&out) if out.size < PyBytes_GET_SIZE(target) else None
     finally:
         writer_free(&out)
+
+
+@cython.final
+@cython.no_gc       # bytes: no cycles
+cdef class Base:
+    def __init__(self, bytes data not None):
+        self.data = data
+
+    cdef bytes patch_to(self, bytes new):
+        """A patch that is smaller than ``new``, or None; made once for all who ask."""
+        if self.target is not new:
+            self.patch = patch_or_none(self.data, new)
+            self.target = new
+        return self.patch
 
 
 # -- applying one

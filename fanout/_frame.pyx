@@ -7,7 +7,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 
-from fanout._fossil cimport patch_or_none
+from fanout._fossil cimport Base
 from fanout._framing cimport Framing, WebSocketFraming
 from fanout._json cimport is_json, write_escaped, write_number, write_raw, write_string
 from fanout._message cimport Message, message_info
@@ -56,7 +56,7 @@ cdef int write_text(Writer* out, bytes text) except -1:
 
 
 cdef bint write_publication(
-    Writer* out, str channel, Message message, bint delta, bytes base
+    Writer* out, str channel, Message message, bint delta, Base base
 ) except -1:
     """Write a publication pushed in ``channel``; False when it cannot be said in JSON.
 
@@ -66,14 +66,14 @@ cdef bint write_publication(
     cdef bint first = True
     cdef bint patched = False
     cdef object info = message_info(message)
-    cdef object patch
+    cdef bytes patch
     if not embeddable(message.data):
         return False
     write_literal(out, b'{"data":')
     if not delta:
         write_raw(out, message.data)
     else:
-        patch = None if base is None else patch_or_none(base, message.data)
+        patch = None if base is None else base.patch_to(message.data)
         patched = patch is not None
         write_text(out, patch if patched else message.data)
     if channel != message.channel:      # it came by a wildcard
@@ -105,9 +105,10 @@ cdef bint write_publication(
 def json_publication(Message message not None, *, bint delta=False, bytes base=None):
     """The JSON text of a publication, or None when its data is not JSON."""
     cdef Writer out
+    cdef Base start = None if base is None else Base(base)
     writer_init(&out)
     try:
-        if not write_publication(&out, message.channel, message, delta, base):
+        if not write_publication(&out, message.channel, message, delta, start):
             return None
         return written(&out)
     finally:
@@ -142,7 +143,7 @@ cdef class JSONEncoder:
     def publication(self, str channel not None, Message message not None):
         return self.pushed(channel, message, False, None)
 
-    def publication_delta(self, str channel not None, Message message not None, bytes base):
+    def publication_delta(self, str channel not None, Message message not None, Base base):
         return self.pushed(channel, message, True, base)
 
     def join(self, str channel not None, info):
@@ -151,7 +152,7 @@ cdef class JSONEncoder:
     def leave(self, str channel not None, info):
         return self.with_info(channel, b',"leave":{"info":', info)
 
-    cdef bytes pushed(self, str channel, Message message, bint delta, bytes base):
+    cdef bytes pushed(self, str channel, Message message, bint delta, Base base):
         cdef Writer out
         writer_init(&out)
         try:

@@ -7,6 +7,7 @@ from fanout._buffer cimport Buffer
 from fanout._extras cimport FORMS, Extras
 from fanout._memory cimport check, own
 from fanout._filter cimport TagsFilter
+from fanout._fossil cimport Base
 from fanout._membership cimport Memberships
 from fanout._message cimport Message
 from fanout._table cimport Record, Table
@@ -131,7 +132,7 @@ cdef class Hub:
         self, Channel* channel, Delivery* delivery, Py_ssize_t* reached) noexcept
     cdef list frames_with_deltas(
         self, str channel, Message message, uint32_t plain, uint32_t full, uint32_t patch,
-        bytes base, list unsaid)
+        Base base, list unsaid)
     cdef int make_buffers(self, Delivery* delivery, list frames) except -1
     cdef Py_ssize_t continue_run(self, list frames) except -1
     cdef void drop_run(self) noexcept

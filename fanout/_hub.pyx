@@ -22,6 +22,7 @@ from fanout._extras cimport (
 from fanout._filter cimport (
     TagsFilter, filter_answer, filter_leave, filter_matches, filter_use,
 )
+from fanout._fossil cimport Base
 from fanout._membership cimport (
     NOT_A_MEMBER, memberships_add, memberships_find, memberships_free, memberships_init,
     memberships_remove, memberships_reserve,
@@ -479,11 +480,11 @@ cdef class Hub:
         cdef Py_ssize_t reached
         cdef uint32_t full = record.extras.full
         cdef uint32_t patch = record.extras.patch
-        cdef bytes base = None
+        cdef Base base = None
         cdef list frames
         cdef list unsaid = []           # encodings in which it cannot be said
         if message_delta(message) and record.extras.base_owned != NULL:
-            base = <bytes>record.extras.base_owned
+            base = Base(<bytes>record.extras.base_owned)
         frames = self.frames_with_deltas(
             channel, message, record.encodings, full, patch, base, unsaid)
         # An encoder may have run anything.
@@ -493,7 +494,7 @@ cdef class Hub:
         if record.extras != NULL and (
             record.extras.full & ~full
             or record.extras.patch & ~patch
-            or (base is not None and record.extras.base_owned != <PyObject*>base)
+            or (base is not None and record.extras.base_owned != <PyObject*>base.data)
         ):
             # What is whole is right whatever happens now.
             unsaid = []
@@ -515,7 +516,7 @@ cdef class Hub:
 
     cdef list frames_with_deltas(
         self, str channel, Message message, uint32_t plain, uint32_t full, uint32_t patch,
-        bytes base, list unsaid,
+        Base base, list unsaid,
     ):
         """The frames of a message by slot, for the encodings in these masks."""
         cdef list frames = [None] * SLOTS

@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport uint64_t
 
-from fanout._fossil cimport patch_or_none
+from fanout._fossil cimport Base
 from fanout._framing cimport Framing, WebSocketFraming
 from fanout._message cimport Message, message_info
 from fanout._writer cimport (
@@ -104,13 +104,13 @@ cdef int write_tag(Writer* out, str key, str value) except -1:
         writer_free(&part)
 
 
-cdef int write_publication(Writer* out, str channel, Message message, bytes base) except -1:
+cdef int write_publication(Writer* out, str channel, Message message, Base base) except -1:
     """A publication pushed in ``channel``: all of its data, or a patch of ``base``.
 
     Without a base, and when the patch is not smaller, it is all.
     """
     cdef object info = message_info(message)
-    cdef object patch = None if base is None else patch_or_none(base, message.data)
+    cdef bytes patch = None if base is None else base.patch_to(message.data)
     write_data(out, PUB_DATA, message.data if patch is None else patch)
     if info is not None:
         write_info_part(out, PUB_INFO, info)
@@ -127,9 +127,10 @@ cdef int write_publication(Writer* out, str channel, Message message, bytes base
 
 def protobuf_publication(Message message not None, *, bint delta=False, bytes base=None):
     cdef Writer out
+    cdef Base start = Base(base) if delta and base is not None else None
     writer_init(&out)
     try:
-        write_publication(&out, message.channel, message, base if delta else None)
+        write_publication(&out, message.channel, message, start)
         return written(&out)
     finally:
         writer_free(&out)
@@ -157,10 +158,10 @@ cdef class ProtobufEncoder:
     def publication(self, str channel not None, Message message not None):
         return self.published(channel, message, None)
 
-    def publication_delta(self, str channel not None, Message message not None, bytes base):
+    def publication_delta(self, str channel not None, Message message not None, Base base):
         return self.published(channel, message, base)
 
-    cdef bytes published(self, str channel, Message message, bytes base):
+    cdef bytes published(self, str channel, Message message, Base base):
         cdef Writer body
         writer_init(&body)
         try:

@@ -1,5 +1,6 @@
 from typing import final
 
+from fanout._fossil import Base
 from fanout._framing import Framing
 from fanout._framing import websocket_frame as websocket_frame
 from fanout._message import Message
@@ -29,7 +30,7 @@ class JSONEncoder:
     def __init__(self, framing: Framing | None = None, uni: bool = False) -> None: ...
     def publication(self, channel: str, message: Message) -> bytes | None: ...
     def publication_delta(
-        self, channel: str, message: Message, base: bytes | None
+        self, channel: str, message: Message, base: Base | None
     ) -> bytes | None:
         """As :func:`json_publication` with ``delta``."""
     def join(self, channel: str, info: ClientInfo) -> bytes | None: ...

@@ -5,6 +5,7 @@ from typing import Protocol, final, type_check_only
 from typing_extensions import disjoint_base
 
 from fanout._filter import TagsFilter
+from fanout._fossil import Base
 from fanout._message import Message
 from fanout.types import ClientInfo, HubStats
 
@@ -18,12 +19,13 @@ class Encoder(Protocol):
 
     def publication(self, channel: str, message: Message) -> bytes | None: ...
     def publication_delta(
-        self, channel: str, message: Message, base: bytes | None
+        self, channel: str, message: Message, base: Base | None
     ) -> bytes | None:
         """In the form that subscribers with deltas read.
 
-        As a difference from ``base``, the data that they have, or in full
-        without one or when that is not smaller.
+        As a difference from ``base``, what they have, or in full without one
+        or when that is not smaller. All encodings of one broadcast are given
+        the same ``base``, so that its patch is made once.
         """
     def join(self, channel: str, info: ClientInfo) -> bytes | None: ...
     def leave(self, channel: str, info: ClientInfo) -> bytes | None: ...

@@ -1,5 +1,6 @@
 from typing import final
 
+from fanout._fossil import Base
 from fanout._framing import Framing
 from fanout._message import Message
 from fanout.types import ClientInfo
@@ -26,7 +27,7 @@ class ProtobufEncoder:
 
     def __init__(self, framing: Framing | None = None) -> None: ...
     def publication(self, channel: str, message: Message) -> bytes: ...
-    def publication_delta(self, channel: str, message: Message, base: bytes | None) -> bytes:
+    def publication_delta(self, channel: str, message: Message, base: Base | None) -> bytes:
         """As :func:`protobuf_publication` with ``delta``."""
     def join(self, channel: str, info: ClientInfo) -> bytes: ...
     def leave(self, channel: str, info: ClientInfo) -> bytes: ...

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fanout import ClientInfo, Message
-from fanout._fossil import apply
+from fanout._fossil import Base, apply
 from fanout._frame import JSONEncoder, json_publication
 from fanout._framing import (
     DeflateFraming,
@@ -16,6 +16,7 @@ from fanout._framing import (
     LinesFraming,
     WebSocketFraming,
 )
+from fanout._protobuf import ProtobufEncoder
 
 
 def body(frame: bytes | None) -> object:
@@ -77,16 +78,34 @@ def test_data_that_is_not_json_has_no_form(data: bytes) -> None:
     encoder = JSONEncoder()
     for base in (None, b'{"a":1}'):
         assert json_publication(Message("ch", data), delta=True, base=base) is None
-        assert encoder.publication_delta("ch", Message("ch", data), base) is None
+        assert encoder.publication_delta(
+            "ch", Message("ch", data), None if base is None else Base(base)) is None
 
 
 def test_the_encoder_s_deltas_are_the_publication_s() -> None:
     base = b'{"name":"something long enough","value":1}'
     message = Message("ch", base.replace(b"1", b"2"), offset=9)
     for given in (None, base, b"{}"):
-        push = body(JSONEncoder().publication_delta("ch", message, given))
+        push = body(JSONEncoder().publication_delta(
+            "ch", message, None if given is None else Base(given)))
         assert push == {"push": {"channel": "ch", "pub": json.loads(
             json_publication(message, delta=True, base=given) or b"")}}
+
+
+def test_encodings_share_one_patch() -> None:
+    start = Base(b'{"name":"something long enough","value":1}')
+    message = Message("ch", start.data.replace(b"1", b"2"))
+    JSONEncoder().publication_delta("ch", message, start)
+    patch = start.patch
+    assert patch is not None
+    assert apply(start.data, patch) == message.data
+    JSONEncoder(DeflateFraming(1)).publication_delta("ch", message, start)
+    ProtobufEncoder().publication_delta("ch", message, start)
+    assert start.patch is patch
+    ProtobufEncoder().publication_delta("ch", Message("ch", b"short"), start)
+    assert start.patch is None
+    read = body(JSONEncoder().publication_delta("ch", message, start))["push"]["pub"]
+    assert read == {"data": patch.decode(), "delta": True}
 
 
 @pytest.mark.parametrize("framing", [

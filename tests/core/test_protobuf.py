@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout import ClientInfo, Message
-from fanout._fossil import apply
+from fanout._fossil import Base, apply
 from fanout._framing import BlockFraming, WebSocketFraming
 from fanout._protobuf import ProtobufEncoder, protobuf_client_info, protobuf_publication
 
@@ -84,7 +84,7 @@ def test_deltas(before: Message, message: Message) -> None:
         for read in (
             client_pb2.Publication.FromString(
                 protobuf_publication(message, delta=True, base=base)),
-            pushed(encoder.publication_delta(message.channel, message, base)).pub,
+            pushed(encoder.publication_delta(message.channel, message, Base(base))).pub,
         ):
             if read.delta:
                 assert len(read.data) < len(message.data)

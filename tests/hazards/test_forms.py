@@ -12,6 +12,7 @@ import pytest
 
 from fanout import ClientInfo, Message, Overflow
 from fanout._filter import TagsFilter, num_filters_in_use
+from fanout._fossil import Base
 from fanout._frame import JSONEncoder
 from fanout._hub import Hub
 from fanout._outbox import Outbox
@@ -36,10 +37,11 @@ class Differences:
         self.act("plain")
         return frame(b"plain " + message.data)
 
-    def publication_delta(self, channel: str, message: Message, base: bytes | None) -> bytes | None:
-        self.asked.append(("delta", message.data, base))
+    def publication_delta(self, channel: str, message: Message, base: Base | None) -> bytes | None:
+        self.asked.append(("delta", message.data, None if base is None else base.data))
         self.act("full" if base is None else "patch")
-        return frame(b"full " + message.data if base is None else base + b" > " + message.data)
+        return frame(
+            b"full " + message.data if base is None else base.data + b" > " + message.data)
 
     def join(self, channel: str, info: ClientInfo) -> bytes | None:
         return frame(b"join")
@@ -110,6 +112,29 @@ def test_a_patch_is_made_once_for_all(hub: Hub, encoding: int, differences: Diff
     assert [reader.transport.payloads for reader in plain] == [[b"plain 3"]] * 20
     assert late.texts == [b"3"]
     hub.remove(late.outbox)
+
+
+async def test_all_encodings_start_from_one_base(hub: Hub, encoding: int) -> None:
+    given: list[Base | None] = []
+
+    class Keeping(Differences):
+        def publication_delta(
+            self, channel: str, message: Message, base: Base | None
+        ) -> bytes | None:
+            given.append(base)
+            return super().publication_delta(channel, message, base)
+
+    readers = [Reader(hub, hub.add_encoder(Keeping())) for _ in range(3)]
+    for reader in readers:
+        hub.subscribe(reader.outbox, "ch", delta=True)
+    for number in range(3):
+        publish_delta(hub, b"%d" % number)
+    hub.flush()
+    assert given[:3] == [None] * 3
+    for first in (3, 6):
+        assert given[first] is given[first + 1] is given[first + 2] is not None
+    assert given[3] is not given[6]
+    assert [reader.texts for reader in readers] == [[b"0", b"1", b"2"]] * 3
 
 
 async def test_a_message_without_the_wish_is_sent_in_full(hub: Hub, encoding: int) -> None:
@@ -485,14 +510,14 @@ def test_no_memory_for_a_publication(hub: Hub, encoding: int) -> None:
 def test_no_memory_for_a_patch() -> None:
     base = b'{"name": "' + b"x" * 1000 + b'", "value": 1, "more": "' + b"y" * 1000 + b'"}'
     message = Message("ch", base.replace(b"1", b"2").replace(b"x" * 500, b"z" * 3 + b"x" * 400))
-    wanted = JSONEncoder().publication_delta("ch", message, base)
+    wanted = JSONEncoder().publication_delta("ch", message, Base(base))
     for failures in Failures():
-        got = None
+        got, start = None, Base(base)
         with failures.failing():
             try:
-                got = JSONEncoder().publication_delta("ch", message, base)
+                got = JSONEncoder().publication_delta("ch", message, start)
             except MemoryError:
-                got = JSONEncoder().publication_delta("ch", message, base)
+                got = JSONEncoder().publication_delta("ch", message, start)
         assert got == wanted
     assert json.loads(wanted[2 if wanted[1] < 126 else 4:])["push"]["pub"]["delta"] is True
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 
 from fanout import ClientInfo, Message, Overflow
 from fanout._filter import TagsFilter
+from fanout._fossil import Base
 from fanout._hub import Hub
 from fanout._outbox import Outbox
 from fanout._subscription import LocalQueue
@@ -52,10 +53,10 @@ class Forms:
     def publication(self, channel: str, message: Message) -> bytes | None:
         return self._said(channel, "plain", message)
 
-    def publication_delta(self, channel: str, message: Message, base: bytes | None) -> bytes | None:
+    def publication_delta(self, channel: str, message: Message, base: Base | None) -> bytes | None:
         if base is None:
             return self._said(channel, "full", message)
-        return self._said(channel, "patch", message, base.decode())
+        return self._said(channel, "patch", message, base.data.decode())
 
     def join(self, channel: str, info: ClientInfo) -> bytes | None:
         return frame(json.dumps([self.number, channel, "join", info.user]).encode())

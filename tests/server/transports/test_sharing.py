@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fanout import Message
+from fanout._fossil import Base
 from fanout._framing import DeflateFraming, Framing, LinesFraming
 from fanout.server.protocol import JSON, PROTOBUF, UNI_JSON
 from fanout.server.protocol.json import JSONProtocol
@@ -44,7 +45,7 @@ class Counting:
         return self._encoder.publication(channel, message)
 
     def publication_delta(
-        self, channel: str, message: Message, base: bytes | None
+        self, channel: str, message: Message, base: Base | None
     ) -> bytes | None:
         raise AssertionError("nobody asked for deltas")
 
