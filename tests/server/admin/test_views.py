@@ -104,7 +104,7 @@ async def test_a_late_timer_makes_no_rate_larger() -> None:
 
 
 async def test_a_drain_shows(admin: Visitor, server: InProcess) -> None:
-    server._server._drain.begin()
+    server._server._service.drain.begin()
     (node,) = (await admin.ask("nodes"))["nodes"]
     assert node["draining"] is True
 

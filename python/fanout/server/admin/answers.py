@@ -25,6 +25,7 @@ NODES, CHANNELS, CONNECTIONS = "admin.nodes", "admin.channels", "admin.connectio
 
 MOST_CHANNELS = 500
 MOST_CONNECTIONS = 200
+SHORTEST_ID = 4         # characters of the beginning of an id; fewer say nothing
 LONGEST_USER = 200      # characters
 MOST_NAMES = 5          # channels of a connection in a list of many
 MOST_OF_ONE = 1_000     # of one that was asked for
@@ -44,7 +45,7 @@ class ChannelsRequest(msgspec.Struct):
 
 
 class ConnectionsRequest(msgspec.Struct):
-    """``match``: a part of the user or of the connection's id; ``client``: this one alone."""
+    """``match``: a part of the user, or the beginning of the id; ``client``: this one alone."""
 
     match: str = ""
     channel: str = ""
@@ -90,12 +91,16 @@ class NodeAnswers:
         for batch in _batches(hub.channels()):
             matching = [name for name in batch if match in name.casefold()] if match else batch
             total += len(matching)
-            found = heapq.nlargest(
-                MOST_CHANNELS, [*found, *((hub.num_subscribers(name), name) for name in matching)])
+            least = found[-1][0] if len(found) == MOST_CHANNELS else 0
+            larger = [
+                (count, name) for name in matching
+                if (count := hub.num_subscribers(name)) > least]
+            if larger:
+                found = heapq.nlargest(MOST_CHANNELS, found + larger)
             await asyncio.sleep(0)
         return _encoded({
             "total": total,
-            "channels": {name: count for count, name in found if count},
+            "channels": {name: count for count, name in found},
         })
 
     async def _tell_connections(self, params: bytes) -> bytes:
@@ -105,12 +110,14 @@ class NodeAnswers:
             found = [] if client is None else [self._connection(client, MOST_OF_ONE)]
             return _encoded({"total": len(found), "connections": found})
         match = request.match.casefold()
+        by_id = len(match) >= SHORTEST_ID
         rows: list[dict[str, Any]] = []
         total = 0
         for batch in _batches(list(self._clients(request.channel))):
             for client in batch:
                 if client.closed or not (
-                    match in client.user.casefold() or match in client.id
+                    match in client.user.casefold()
+                    or (by_id and client.id.startswith(match))
                 ):
                     continue
                 total += 1

@@ -61,7 +61,9 @@ class System:
         if found is None:
             while len(self._asked) >= MOST_FRESH:
                 del self._asked[next(iter(self._asked))]
-            found = self._asked[key] = now, asyncio.ensure_future(self._ask(method, params, join))
+            task = asyncio.ensure_future(self._ask(method, params, join))
+            task.add_done_callback(_looked_at)
+            found = self._asked[key] = now, task
         # Who asked first may go away; the others still want to know.
         return await asyncio.shield(found[1])
 
@@ -75,6 +77,12 @@ class System:
         except SurveyError as error:
             answers, missing = dict(error.answers), dict(error.missing)
         return {**join([json.loads(answer) for answer in answers.values()]), "missing": missing}
+
+
+def _looked_at(task: asyncio.Task[View]) -> None:
+    """Who asked may have gone away: then nobody else takes the error."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _nodes(answers: list[View]) -> View:
