@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["channel_pattern"]
+__all__ = ["channel_pattern", "with_anything_between"]
+
+
+def with_anything_between(parts: Sequence[str]) -> str:
+    """An expression for ``parts``, each of a fixed length, with any text between two of them.
+
+    Each is taken where it comes first, once and for all. Else a name that
+    nearly matches would be tried in as many ways as it has places for them.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first, *between, last = parts
+    return "".join([first, *(f"(?>.*?{part})" for part in between), ".*", last])
 
 
 def channel_pattern(pattern: str) -> re.Pattern[str]:
@@ -13,24 +26,24 @@ def channel_pattern(pattern: str) -> re.Pattern[str]:
     A set that is not closed ends with the pattern, as in Redis. An empty set
     matches nothing.
     """
-    parts: list[str] = []
+    parts = [""]
     at = 0
     while at < len(pattern):
         char = pattern[at]
         at += 1
         if char == "*":
-            parts.append(".*")
+            parts.append("")
         elif char == "?":
-            parts.append(".")
+            parts[-1] += "."
         elif char == "[":
             part, at = _set(pattern, at)
-            parts.append(part)
+            parts[-1] += part
         else:
             if char == "\\" and at < len(pattern):
                 char = pattern[at]
                 at += 1
-            parts.append(re.escape(char))
-    return re.compile("".join(parts), re.DOTALL)
+            parts[-1] += re.escape(char)
+    return re.compile(with_anything_between(parts), re.DOTALL)
 
 
 def _set(pattern: str, at: int) -> tuple[str, int]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from fanout.events import Capability
+from fanout.pattern import with_anything_between
 
 __all__ = ["allows"]
 
@@ -30,7 +31,8 @@ def _matches(match: str, name: str, channel: str) -> bool:
 def _pattern(match: str, name: str) -> re.Pattern[str] | None:
     """None for a kind of match that is not known, or no pattern: it allows nothing."""
     if match == "wildcard":
-        return re.compile(".*".join(re.escape(part) for part in name.split("*")), re.DOTALL)
+        parts = [re.escape(part) for part in name.split("*")]
+        return re.compile(with_anything_between(parts), re.DOTALL)
     try:
         return re.compile(name) if match == "regex" else None
     except (re.error, OverflowError, RecursionError):
