@@ -60,7 +60,8 @@ def _keep(name: str) -> None:
     new = WORK / f"{name}.kept"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    if _libfuzzer(name, new, WORK / name, KEPT / name, "-merge=1") == 0:
+    merged = _libfuzzer(name, new, WORK / name, KEPT / name, "-merge=1") == 0
+    if merged and any(new.iterdir()):
         shutil.rmtree(KEPT / name)
         shutil.copytree(new, KEPT / name)
 

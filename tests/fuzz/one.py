@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import atheris
@@ -28,8 +29,11 @@ def main() -> None:
         from tests.fuzz.targets import load
 
         target = load(name)
+    # To merge corpora libFuzzer starts itself once more, in a shell and by its first argument.
+    command = f"{shlex.quote(sys.executable)} -m tests.fuzz.one {name}"
     atheris.Setup(
-        [*sys.argv, f"-max_len={target.MAX_LEN}"], target.run, custom_mutator=_mutate)
+        [command, *sys.argv[1:], f"-max_len={target.MAX_LEN}"], target.run,
+        custom_mutator=_mutate)
     atheris.Fuzz()
 
 
