@@ -54,7 +54,8 @@ async def test_seconds_are_told_one_by_one(admin: Visitor, server: InProcess) ->
 
     async def samples(last: int = KEPT) -> list[dict[str, Any]]:
         (node,) = (await admin.ask("nodes", last=last))["nodes"]
-        return node["samples"]
+        told: list[dict[str, Any]] = node["samples"]
+        return told
 
     for _ in range(10):
         server.node.publish("news", b"1")
