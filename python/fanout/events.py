@@ -43,19 +43,20 @@ class ConnectEvent:
     ``subs`` are the server-side subscriptions that it asks for, by channel,
     with where it was in each. ``transport`` and ``encoding`` are what it
     speaks, such as ``"websocket"`` and ``"json"``. None of it is to be
-    trusted before it is checked.
+    trusted before it is checked. Tokens and headers, where passwords are, are
+    not in the ``repr`` of an event.
     """
 
     client: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     data: bytes = b""
     name: str = ""
     version: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     subs: Mapping[str, SubscribeEvent] = field(default_factory=dict)
     transport: str = ""
     encoding: str = ""
-    emulated_headers: Mapping[str, str] = field(default_factory=dict)
+    emulated_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,18 @@ class ConnectReply:
     without, ``on_refresh`` is called for it. ``subs`` are the channels that it
     is subscribed to by the server. ``capabilities`` and ``state``, which may
     be anything, are what the application's handlers find in the attributes of
-    that name of the client.
+    that name of the client::
+
+        @node.on_connect
+        async def connect(event):
+            account = await account_of(event.token)
+            if account is None:
+                raise fanout.Disconnect(4501, "unknown user")
+            return fanout.ConnectReply(
+                user=account.id,
+                expire_at=account.session_ends,
+                subs={f"personal:{account.id}": fanout.SubscribeReply(recover=True)},
+                state=account)
     """
 
     user: str = ""
@@ -114,7 +126,7 @@ class SubscribeEvent:
     """
 
     channel: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     data: bytes = b""
     join_leave: bool = False
     since: StreamPosition | None = None
@@ -161,7 +173,7 @@ class RefreshEvent:
     the connection was made with ``client_refresh=False``.
     """
 
-    token: str = ""
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +195,7 @@ class SubRefreshEvent:
     """A subscription is about to expire, and asks to go on; ``token`` as in a refresh."""
 
     channel: str
-    token: str = ""
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fanout import codes
@@ -25,7 +25,7 @@ class Target:
 
     user: str = ""
     client: str = ""
-    session: str = ""
+    session: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for what in ("user", "client", "session"):

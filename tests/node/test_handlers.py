@@ -22,11 +22,16 @@ from fanout import (
     Node,
     PublishEvent,
     PublishReply,
+    RefreshEvent,
     StreamPosition,
+    SubRefreshEvent,
     SubscribeEvent,
     SubscribeReply,
     codes,
 )
+from fanout.roster import Target
+from fanout.server.policy.state import ClientState
+from fanout.server.session import SessionRequest
 from tests.node.connections import Connection
 from tests.node.engines import eventually
 
@@ -407,3 +412,16 @@ async def test_options_that_fail() -> None:
         with pytest.raises(LookupError):
             node.subscribe("a")
         assert node.stats().num_subscriptions == 0
+
+
+@pytest.mark.parametrize("event", [
+    ConnectEvent("1", token="secret", headers={"cookie": "secret"},
+                 emulated_headers={"authorization": "secret"},
+                 subs={"a": SubscribeEvent("a", token="secret")}),
+    SubscribeEvent("a", token="secret"), RefreshEvent("secret"), SubRefreshEvent("a", "secret"),
+    Target(session="secret"),
+    SessionRequest("websocket", {"authorization": "secret"}),
+    ClientState(headers={"cookie": "secret"}, emulated_headers={"cookie": "secret"}),
+])
+def test_what_is_logged_of_an_event_has_no_secrets(event: object) -> None:
+    assert "secret" not in repr(event)

@@ -18,8 +18,8 @@ class ClientState:
     """
 
     channels: frozenset[str] = frozenset()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    emulated_headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    emulated_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, client: Client) -> ClientState:

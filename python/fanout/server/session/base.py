@@ -50,7 +50,7 @@ class SessionRequest:
     """The HTTP request that opened a connection; header names are lower-case."""
 
     transport: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     address: str = ""
 
 
