@@ -3,7 +3,8 @@
 :class:`Node` is what an application uses; :class:`Engine` is where messages
 travel, :class:`MemoryEngine` the one inside the process. ``RedisEngine`` and
 ``NatsEngine`` are for several machines; their packages are imported when they
-are first asked for.
+are first asked for. :class:`fanout.server.Server` lets clients in over the
+network.
 """
 
 from importlib import import_module
@@ -133,10 +134,12 @@ _ENGINES = {
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ENGINES])
+    return sorted({*globals(), *_ENGINES, "server"})
 
 
 def __getattr__(name: str) -> object:
+    if name == "server":
+        return import_module("fanout.server")
     if name not in _ENGINES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     package, extra, needed = _ENGINES[name]

@@ -97,9 +97,17 @@ class NodeStats:
 class Node(ClusterNode):
     """Ties an engine to the hub; what an application uses directly.
 
-    Use it with ``async with``, or call ``run`` and ``shutdown``. It belongs to
-    the thread of the event loop that runs it; ``publish_threadsafe`` is the
-    one door from other threads.
+    Use it with ``async with``, or call ``run`` and ``shutdown``::
+
+        async with fanout.Node() as node, node.subscribe("news") as news:
+            await node.publish("news", b"hello")
+            async for message in news:
+                print(message.data)
+
+    It belongs to the thread of the event loop that runs it;
+    ``publish_threadsafe`` is the one door from other threads. Clients over the
+    network come through a :class:`fanout.server.Server`, and its handlers (see
+    :class:`fanout.registration.Registration`) decide what they may do.
 
     engine
         Where messages travel; a :class:`fanout.MemoryEngine` when not given.
@@ -382,7 +390,16 @@ class Node(ClusterNode):
         return results
 
     def publish_threadsafe(
-        self, channel: str, data: bytes, *, tags: Mapping[str, str] | None = None
+        self,
+        channel: str,
+        data: bytes,
+        *,
+        tags: Mapping[str, str] | None = None,
+        skip_history: bool = False,
+        delta: bool = False,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
     ) -> concurrent.futures.Future[StreamPosition]:
         """As :meth:`publish`, from any thread; the future's result is the position.
 
@@ -390,7 +407,14 @@ class Node(ClusterNode):
         :exc:`fanout.BackpressureError` when ``threadsafe_limit`` publishes
         wait already, and :exc:`fanout.ClosedError` when the node does not run.
         """
-        return self._threads.publish(channel, data, tags)
+        return self._threads.publish(channel, data, {
+            "tags": tags,
+            "skip_history": skip_history,
+            "delta": delta,
+            "idempotency_key": idempotency_key,
+            "version": version,
+            "version_epoch": version_epoch,
+        })
 
     def publish_admin(self, message: AdminMessage) -> Awaitable[None]:
         """A message to the admins connected to any node."""

@@ -7,7 +7,7 @@ import concurrent.futures
 import threading
 from collections import deque
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanout._awaitable import Ready
 from fanout.errors import BackpressureError, ClosedError
@@ -28,8 +28,7 @@ class ThreadDoor:
         # Re-entrant: a finalizer may publish while this thread makes an object under it.
         self._lock = threading.RLock()
         self._waiting: deque[
-            tuple[str, bytes, Mapping[str, str] | None,
-                  concurrent.futures.Future[StreamPosition]]
+            tuple[str, bytes, Mapping[str, Any], concurrent.futures.Future[StreamPosition]]
         ] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -44,7 +43,7 @@ class ThreadDoor:
         self._carry()
 
     def publish(
-        self, channel: str, data: bytes, tags: Mapping[str, str] | None
+        self, channel: str, data: bytes, options: Mapping[str, Any]
     ) -> concurrent.futures.Future[StreamPosition]:
         future: concurrent.futures.Future[StreamPosition] = concurrent.futures.Future()
         with self._lock:
@@ -54,7 +53,7 @@ class ThreadDoor:
                 raise BackpressureError(
                     f"{self._limit} publishes from other threads wait already "
                     "(wait for their futures, or raise threadsafe_limit)")
-            self._waiting.append((channel, data, tags, future))
+            self._waiting.append((channel, data, options, future))
             if len(self._waiting) == 1:     # else the loop was woken already
                 self._loop.call_soon_threadsafe(self._carry)
         return future
@@ -62,11 +61,11 @@ class ThreadDoor:
     def _carry(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
-        for channel, data, tags, future in waiting:
+        for channel, data, options, future in waiting:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                result = self._node.publish(channel, data, tags=tags)
+                result = self._node.publish(channel, data, **options)
             except BaseException as error:
                 future.set_exception(error)
                 continue

@@ -32,6 +32,25 @@ async def test_one_publish() -> None:
         assert (message.data, message.tags) == (b"1", {"k": "v"})
 
 
+async def test_all_that_a_publish_takes() -> None:
+    async with Node(options=HISTORY) as node, node.subscribe("a") as subscription:
+        def publish() -> list[StreamPosition]:
+            return [
+                node.publish_threadsafe("a", b"1", idempotency_key="k", delta=True).result(10),
+                node.publish_threadsafe("a", b"again", idempotency_key="k").result(10),
+                node.publish_threadsafe("a", b"2", version=2, version_epoch="e").result(10),
+                node.publish_threadsafe("a", b"old", version=1, version_epoch="e").result(10),
+                node.publish_threadsafe("a", b"unkept", skip_history=True).result(10),
+            ]
+
+        positions = await asyncio.to_thread(publish)
+        assert [position.offset for position in positions] == [1, 1, 2, 2, 0]
+        messages = await subscription.get_batch()
+        assert [(message.data, message.delta) for message in messages] == [
+            (b"1", True), (b"2", False), (b"unkept", False)]
+        assert [message.data for message in await node.history("a")] == [b"2", b"1"]
+
+
 async def test_from_the_loops_own_thread() -> None:
     async with Node() as node, node.subscribe("a") as subscription:
         future = node.publish_threadsafe("a", b"1")
