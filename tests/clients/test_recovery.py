@@ -79,13 +79,21 @@ class Subject:
 
     async def until(self, place: tuple[str, int]) -> None:
         """Wait until it received the stream up to a place."""
+        await self._until(lambda: self.place == place, f"at {place}")
+
+    async def until_back(self) -> None:
+        """Wait until it has recovered once."""
+        await self._until(
+            lambda: isinstance(self.log[-1], Subscribed) and self.log[-1].was_recovering, "back")
+
+    async def _until(self, condition: Callable[[], bool], what: str) -> None:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                while self.place != place:
+                while not condition():
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
-            raise AssertionError(f"{self.name} is not at {place}: {self.log[-20:]}") from None
+            raise AssertionError(f"{self.name} is not {what}: {self.log[-20:]}") from None
 
     resubscribe: Callable[[], Awaitable[None]]
 
@@ -182,7 +190,8 @@ Step = tuple[str, int, int]
 
 def plans(clients: int) -> st.SearchStrategy[list[Step]]:
     client = st.integers(0, clients - 1)
-    return st.lists(
+    beginning = st.sampled_from([[], [("all go and come", 0, 0)]])
+    then = st.lists(
         st.one_of(
             st.tuples(st.just("publish"), st.integers(0, 1), st.integers(1, 12)),
             st.tuples(st.just("cut"), client, st.just(0)),
@@ -193,6 +202,7 @@ def plans(clients: int) -> st.SearchStrategy[list[Step]]:
             st.tuples(st.just("wait"), st.just(0), st.integers(1, 20)),
         ),
         min_size=5, max_size=40)
+    return st.builds(list.__add__, beginning, then)
 
 
 async def play(
@@ -216,6 +226,8 @@ async def play(
                 acknowledged.append(
                     Acknowledged(result.epoch, result.offset, publisher, number))
 
+    # Clients begin in the middle of a stream, and have nothing of what was before.
+    await publish(PUBLISHERS[0], 2)
     async with contextlib.AsyncExitStack() as stack:
         subjects = []
         for begin in begins:
@@ -223,6 +235,10 @@ async def play(
             subjects.append(await stack.enter_async_context(begin(wire, channel)))
         for what, which, how_much in plan:
             match what:
+                case "all go and come":
+                    await deployment.disconnect("reader", 3100, "come again")
+                    for subject in subjects:
+                        await subject.until_back()
                 case "publish":
                     bursts.append(asyncio.create_task(publish(PUBLISHERS[which], how_much)))
                 case "cut":
@@ -238,12 +254,16 @@ async def play(
                 case "wait":
                     await asyncio.sleep(how_much / 1000)
         await asyncio.gather(*bursts)
-        await publish(PUBLISHERS[0], 1)
-        top = (acknowledged[-1].epoch, acknowledged[-1].offset)
         for subject in subjects:
             await asyncio.to_thread(subject.wire.mend)
+        for publisher in PUBLISHERS:
+            top = max(acknowledged, key=lambda one: one.offset)
+            for subject in subjects:
+                await subject.until((top.epoch, top.offset))
+            await publish(publisher, 1)
+        last = acknowledged[-1]
         for subject in subjects:
-            await subject.until(top)
+            await subject.until((last.epoch, last.offset))
     wrong = check({subject.name: subject.log for subject in subjects}, acknowledged)
     assert not wrong + [each for subject in subjects for each in subject.wrong]
     return subjects
