@@ -67,6 +67,7 @@ from fanout.types import (
 from fanout.version import VERSION
 
 if TYPE_CHECKING:
+    from fanout import server as server
     from fanout.nats import NatsEngine as NatsEngine
     from fanout.redis import RedisEngine as RedisEngine
 

@@ -264,6 +264,32 @@ async def test_a_stop_whose_caller_gives_up_goes_on() -> None:
     assert not node.running
 
 
+async def test_a_server_that_was_never_started_stops() -> None:
+    node = Node()
+    server = Server(settings(), node=node)
+    await server.stop()
+    with pytest.raises(fanout.ClosedError, match="the server does not listen"):
+        _ = server.port
+    with pytest.raises(fanout.ClosedError, match="a server is started once"):
+        await server.start()
+
+
+def test_the_loop_of_asyncio_serves_as_well() -> None:
+    async def main() -> None:
+        node = open_node()
+        async with Server(settings(), node=node) as server:
+            peer = await connected(server, "ada", "news")
+            for number in range(100):
+                node.publish("news", b"%d" % number)
+            for number in range(100):
+                assert (await peer.next())["push"]["pub"]["data"] == number
+        assert await peer.closed() == SHUTDOWN
+        await peer.close()
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())
+
+
 async def test_what_is_no_node_and_no_configuration() -> None:
     with pytest.raises(TypeError, match="node must be a Node, not 'news'"):
         Server(node="news")     # type: ignore[arg-type]
@@ -547,9 +573,10 @@ async def test_mounting_says_what_is_wrong_at_once(caplog: pytest.LogCaptureFixt
     with pytest.raises(ConfigError, match="unknown key"):
         mount(web.Application(), Node(), {"websockets": {}})
     application = web.Application()
-    mount(application, Node(), {"channel": {"max_length": 20}})
+    mount(application, Node(), {"channel": {"max_length": 20}, "http_server": {"port": 1}})
     async with running(application):
         assert "channel: has no effect, the application's node decides" in caplog.text
+        assert "http_server: has no effect, the application listens" in caplog.text
 
 
 async def test_an_application_s_end_that_fails_is_logged_and_the_server_ends(

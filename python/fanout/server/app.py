@@ -110,7 +110,7 @@ class Server:
         cannot be used, ``OSError`` when the address cannot be had, and
         :exc:`fanout.ClosedError` the second time; nothing is left running then.
         """
-        if self._started:
+        if self._started or self._stopping is not None:
             raise ClosedError("a server is started once")
         self._started = True
         try:

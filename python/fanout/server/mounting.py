@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from fanout.node import Node
-from fanout.server.config import Config, made
+from fanout.server.config import Config, HttpServerConfig, made
 from fanout.server.log import logger
 from fanout.server.service import Service
 
@@ -37,6 +37,8 @@ def mount(
     :exc:`~fanout.server.config.ConfigError`.
     """
     config, warnings = made(config)
+    if config.http_server != HttpServerConfig():
+        warnings.append("http_server: has no effect, the application listens")
     service = Service(config, node)
     service.add_routes(application.router, application.router)
     end = 0.0
