@@ -150,6 +150,13 @@ def test_each_unknown_key_has_its_warning() -> None:
     ]
 
 
+def test_a_warning_is_one_line_whatever_the_key_is() -> None:
+    _, warnings = read({"client": {"insec\nure": True}, "\x1b[2Ja": 1})
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        '"client.insec\\nure"', '"\\u001b[2Ja"']
+    assert all(warning.isprintable() for warning in warnings)
+
+
 @pytest.mark.parametrize("path", ["client.insecure", "channel.*.presence", "log.level", *IGNORED])
 def test_a_key_with_a_letter_too_many_is_known_again(path: str) -> None:
     key = path.rpartition(".")[2] + "x"

@@ -35,6 +35,7 @@ def _read(path: Path) -> None:
     except ConfigError as error:
         assert errors
         assert len(str(error)) < MOST_TEXT
+        assert "\n" not in str(error)
     else:
         # What is looked at only when asked: the files of certificates.
         assert all("tls" in str(error) for error in errors), errors

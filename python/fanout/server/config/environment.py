@@ -17,7 +17,7 @@ from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
-from fanout.server.config.errors import ConfigError, UnknownKey
+from fanout.server.config.errors import ConfigError, UnknownKey, on_one_line
 from fanout.server.config.model import Config
 from fanout.server.config.parsing import parse_json
 from fanout.server.config.unsupported import IGNORED, REFUSED
@@ -194,7 +194,8 @@ class _Merging:
             if path is None:
                 near = get_close_matches(suffix, sorted(self.known), 1, 0.7)
                 hint = f"; did you mean {_prefix(variable.name)}{near[0]}?" if near else ""
-                warnings.append(UnknownKey(f"{variable.name}: unknown variable, ignored{hint}"))
+                name = on_one_line(variable.name)
+                warnings.append(UnknownKey(f"{name}: unknown variable, ignored{hint}"))
             elif (value := _WORDS.get(variable.text, variable.text)) is False:
                 continue
             elif path not in REFUSED:

@@ -6,7 +6,7 @@ import json
 
 from fanout.errors import FanoutError
 
-__all__ = ["ConfigError", "UnknownKey"]
+__all__ = ["ConfigError", "UnknownKey", "on_one_line"]
 
 _NO_VALUE = object()
 _SHOWN = 60
@@ -31,6 +31,11 @@ class UnknownKey(str):
     """A warning about a key or a variable that nobody knows: an error where that is asked for."""
 
     __slots__ = ()
+
+
+def on_one_line(name: str) -> str:
+    """A name of somebody's, as a message can have it: JSON may have line ends in names."""
+    return name if name.isprintable() else _show(name)
 
 
 def _show(value: object) -> str:

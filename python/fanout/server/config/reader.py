@@ -6,7 +6,7 @@ from dataclasses import Field, fields
 from typing import Any, TypeVar
 
 from fanout.server.config.environment import NamedItems, Variable
-from fanout.server.config.errors import ConfigError, UnknownKey
+from fanout.server.config.errors import ConfigError, UnknownKey, on_one_line
 from fanout.server.config.files import read_secret
 from fanout.server.config.model import Config
 from fanout.server.config.suggest import nearest_key
@@ -122,7 +122,7 @@ class _Reader:
         elif path not in REFUSED:
             nearest = nearest_key(key, shown, path)
             hint = f"; did you mean {nearest}?" if nearest else ""
-            self.warnings.append(UnknownKey(f"{shown}: unknown key, ignored{hint}"))
+            self.warnings.append(UnknownKey(f"{on_one_line(shown)}: unknown key, ignored{hint}"))
 
 
 def _read(entry: Field[Any], value: object, shown: str, written: object) -> object:
