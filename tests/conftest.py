@@ -55,6 +55,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         if hasattr(sys, name):
             setattr(sys, name, None)
+    # So does an error that tests are given as a parameter, and raise.
+    for item in session.items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            for value in item.callspec.params.values():
+                if isinstance(value, BaseException):
+                    value.__traceback__ = value.__context__ = None
     before = session.config.stash[_counts_at_start]
     after = _core_counts()
     leaked = {name: after[name] - before[name] for name in after if after[name] != before[name]}
