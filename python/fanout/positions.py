@@ -90,6 +90,7 @@ class Track:
         "quiet",
         "readings",
         "repairing",
+        "size",
         "verify",
         "whole",
     )
@@ -97,6 +98,7 @@ class Track:
     def __init__(self, positions: Positions, channel: str) -> None:
         self._positions = positions
         self.channel = channel
+        self.size = 0                           # messages that the history keeps
         self.offset = 0
         self.epoch = ""                         # not known yet
         self.last: Message | None = None        # the one at `offset`, when it came by here
@@ -130,6 +132,15 @@ class Track:
             self.deliver(message)
         elif message.offset == self.offset and self._is_another(message):
             self._positions.repair(self, verify=True)
+
+    def outlived(self, reading: Reading, since: StreamPosition) -> bool:
+        """Whether only the reading still has all messages since then, not the history.
+
+        What can be recovered is the history's to say, by the size it was given.
+        """
+        return (
+            not reading.waiting and bool(reading.recorded)
+            and self.offset - since.offset > self.size)
 
     def begin_at(self, page: HistoryPage) -> None:
         """Take the stream's top as the place, if none is known yet."""
@@ -235,6 +246,7 @@ class Positions:
         track = self._tracks.get(channel)
         if track is None:
             track = self._tracks[channel] = Track(self, channel)
+        track.size = options.history_size
         return track
 
     def forget(self, channel: str) -> None:
@@ -263,7 +275,7 @@ class Positions:
         """
         while True:
             reading = track.readings.get(since)
-            if reading is None or reading.is_full:
+            if reading is None or reading.is_full or track.outlived(reading, since):
                 reading = track.readings[since] = Reading(self.start(
                     self._engine.history_stream(track.channel, since, self._limit or None)))
                 self._keep(track, since, reading)

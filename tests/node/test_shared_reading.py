@@ -15,8 +15,8 @@ from tests.node.engines import eventually
 OPTIONS = ChannelOptions(recover=True, history_size=1000, history_lifetime=60)
 
 
-def made(**options: Any) -> Node:
-    node = Node(options=OPTIONS, **options)
+def made(channels: ChannelOptions = OPTIONS, **options: Any) -> Node:
+    node = Node(options=channels, **options)
     node.on_connect(lambda event: ConnectReply("42"))
     node.on_subscribe(lambda client, event: SubscribeReply())
     return node
@@ -121,6 +121,19 @@ async def test_more_than_is_recorded_is_read_again() -> None:
         for _ in range(2):
             await node.publish("a", b"1")
         assert await recovered(node, seen) is None      # more than the limit
+        assert len(reads) == 2
+
+
+async def test_what_the_history_no_longer_has_is_not_recovered() -> None:
+    async with made(ChannelOptions(recover=True, history_size=2, history_lifetime=60)) as node:
+        seen = await node.publish("a", b"0")
+        reads = count_reads(node)
+        assert await recovered(node, seen) == []
+        for _ in range(2):
+            await node.publish("a", b"1")
+        assert await recovered(node, seen) == [2, 3]
+        await node.publish("a", b"1")
+        assert await recovered(node, seen) is None
         assert len(reads) == 2
 
 
