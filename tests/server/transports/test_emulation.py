@@ -16,6 +16,7 @@ from fanout.client import Client
 from fanout.events import RPCEvent, RPCReply
 from fanout.server.session.bidirectional import INBOX_LIMIT
 from fanout.server.transports import connection as connection_module
+from fanout.server.transports import emulation
 from fanout.server.transports.emulated import MOST_WAITING
 from tests.brokers.valkey import ValkeyServer
 from tests.server.running import InProcess, serving
@@ -303,6 +304,15 @@ async def test_commands_reach_a_session_of_another_node(valkey: ValkeyServer) ->
         assert await emulate(here, stream, data="\0") == 204
         assert await stream.disconnected() == (3501, "bad request")
         assert await emulate(here, stream, SUBSCRIBE) == 404
+
+
+async def test_commands_for_other_nodes_leave_room_for_other_questions(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulation, "MOST_FORWARDED", 0)
+    async with two_nodes(valkey) as (here, there), opened(there, "http_stream") as stream:
+        assert await emulate(here, stream, SUBSCRIBE) == 503
+        assert await emulate(there, stream, SUBSCRIBE) == 204
 
 
 async def test_commands_of_any_bytes_reach_another_node(valkey: ValkeyServer) -> None:

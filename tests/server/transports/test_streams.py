@@ -90,6 +90,21 @@ async def test_events_of_a_get(server: InProcess) -> None:
         assert (reply["id"], reply["connect"]["ping"], reply["connect"]["pong"]) == (1, 25, True)
 
 
+@pytest.mark.parametrize(("more", "status"), [
+    ({"id": 2, "subscribe": {"channel": "a"}}, 200),
+    ({"id": 2, "publish": {"channel": "a", "data": 1}}, 400),
+    ({"id": 2, "rpc": {"method": "pay"}}, 400),
+    ({"send": {"data": 1}}, 400),
+])
+async def test_a_link_connects_and_does_no_more(
+    server: InProcess, more: dict[str, Any], status: int
+) -> None:
+    commands = quote(CONNECT + b"\n" + json.dumps(more).encode())
+    async with raw(server) as stream:
+        await stream.send(request(f"/connection/sse?cf_connect={commands}", "GET"))
+        assert await stream.head() == status
+
+
 async def test_a_connect_command_as_long_as_a_url_may_be(server: InProcess) -> None:
     command = {"id": 1, "connect": {"name": "x" * 60_000}}
     async with raw(server) as stream:

@@ -23,6 +23,7 @@ from fanout.server.transports.shared import Shared
 __all__ = ["PREFLIGHT", "EmulationEndpoint"]
 
 SURVEY = "emulation"
+MOST_FORWARDED = 256        # requests on their way to other nodes, whose surveys others need too
 SURVEY_TIMEOUT = 10.0       # seconds for another node to take the commands
 PREFLIGHT = {"Access-Control-Max-Age": "300", "Access-Control-Allow-Methods": "POST, OPTIONS"}
 
@@ -44,6 +45,7 @@ class EmulationEndpoint:
     def __init__(self, shared: Shared, config: EmulationConfig) -> None:
         self._shared = shared
         self._config = config
+        self._forwarded = 0
         shared.node.on_survey(SURVEY, self._on_survey)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -68,6 +70,16 @@ class EmulationEndpoint:
         here = self._shared.node
         if node in ("", here.uid):
             return await self._take_here(session, commands)
+        if self._forwarded >= MOST_FORWARDED:
+            return BUSY
+        self._forwarded += 1
+        try:
+            return await self._forward(node, session, commands)
+        finally:
+            self._forwarded -= 1
+
+    async def _forward(self, node: str, session: str, commands: bytes) -> bytes:
+        here = self._shared.node
         try:
             answers = await here.survey(
                 SURVEY, msgspec.msgpack.encode((session, commands)), to=node,

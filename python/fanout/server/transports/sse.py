@@ -36,6 +36,9 @@ class SseEndpoint:
         if not commands:
             raise web.HTTPBadRequest(
                 text="a connect command is needed, as cf_connect or as the body of a POST\n")
+        if request.method == "GET" and not _only_begins(commands):
+            raise web.HTTPBadRequest(
+                text="cf_connect may connect and subscribe; post other commands\n")
         shared.admission.take_another()
         session = Session(shared.node, shared.session, session_request(request, "sse"), JSON)
         connection = EmulatedConnection(
@@ -54,3 +57,17 @@ async def connect_request(request: web.Request, limit: int) -> bytes:
         return await read_body(request, limit)
     # Bytes that are no UTF-8 come back as they were sent, to be refused by who reads them.
     return request.query.get("cf_connect", "").encode("utf-8", "surrogateescape")
+
+
+def _only_begins(frame: bytes) -> bool:
+    """Whether its commands are harmless whoever made the user's browser send them.
+
+    A link can: a page that is opened sends cookies and, without TLS, nothing
+    that tells where it comes from.
+    """
+    try:
+        return all(
+            command.connect is not None or command.subscribe is not None
+            for command in JSON.decode_commands(frame))
+    except (ValueError, RecursionError):
+        return True         # the session says so
