@@ -8,14 +8,18 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fanout import codes
 from fanout._awaitable import Ready
 from fanout._expiry import Timer
-from fanout._outbox import Outbox
-from fanout.client_subscription import ClientSubscription, SubscribeResult, effective_options
+from fanout.client_subscription import (
+    ClientSubscription,
+    Departure,
+    SubscribeResult,
+    effective_options,
+)
+from fanout.client_transport import ClientTransport, ConnectResult
 from fanout.codes import ClientError, Disconnect, DisconnectCode
 from fanout.deadline import Deadline
 from fanout.errors import BackpressureError, EngineUnavailableError
@@ -53,57 +57,12 @@ from fanout.types import (
 if TYPE_CHECKING:
     from fanout.node import Node
 
-__all__ = ["Client", "ClientTransport", "ConnectResult"]
+__all__ = ["Client"]
 
 log = logging.getLogger("fanout")
 
 WANTS_JOIN_LEAVE = 1        # the hub's number, see fanout._hub.Hub.subscribe
 _SLOW = {SlowPolicy.DISCONNECT: 0, SlowPolicy.DROP_OLDEST: 1, SlowPolicy.KEEP_LATEST: 2}
-
-
-class ClientTransport(Protocol):
-    """What a client needs of the connection that carries it."""
-
-    @property
-    def outbox(self) -> Outbox: ...
-
-    @property
-    def busy(self) -> bool:
-        """True while commands of the peer are being worked on."""
-        ...
-
-    def end(self, disconnect: Disconnect | DisconnectCode) -> None:
-        """Tell the peer why, and close; the client is cleaned up already."""
-        ...
-
-    def push_message(self, data: bytes) -> None:
-        """An asynchronous message to this client, outside of any channel."""
-        ...
-
-    def push_subscribe(self, channel: str, result: SubscribeResult) -> None:
-        """The application subscribed the client to ``channel``."""
-        ...
-
-    def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
-        """The application ended the subscription to ``channel``."""
-        ...
-
-    def push_refresh(self, expire_at: float) -> None:
-        """The application prolonged the connection until ``expire_at``; 0 is for ever."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectResult:
-    """What a connect came to: the application's answer, and its server-side subscriptions.
-
-    ``expire_at`` is when the connection expires (seconds since 1970; 0:
-    never), if the client is to refresh it.
-    """
-
-    data: bytes = b""
-    subs: Mapping[str, SubscribeResult] = field(default_factory=dict)
-    expire_at: float = 0.0
 
 
 class Client:
@@ -816,19 +775,6 @@ class Client:
     def _check_open(self) -> None:
         if self.closed:
             raise codes.DISCONNECT_CONNECTION_CLOSED()
-
-
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """A subscription that ended, and what is to be told of it."""
-
-    channel: str
-    info: ClientInfo
-    options: ChannelOptions | None
-
-    @property
-    def has_a_trace(self) -> bool:
-        return self.options is not None and (self.options.presence or self.options.join_leave)
 
 
 _DONE: Ready[None] = Ready(None)

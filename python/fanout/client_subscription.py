@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from fanout.deadline import Deadline
 from fanout.events import SubscribeReply
-from fanout.types import ChannelOptions, Message, SlowPolicy, StreamPosition
+from fanout.types import ChannelOptions, ClientInfo, Message, SlowPolicy, StreamPosition
 
-__all__ = ["ClientSubscription", "SubscribeResult", "effective_options"]
+__all__ = ["ClientSubscription", "Departure", "SubscribeResult", "effective_options"]
 
 
 @dataclass(slots=True)
@@ -59,6 +59,19 @@ class SubscribeResult:
     was_recovering: bool = False
     delta: bool = False
     expire_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A subscription that ended, and what is to be told of it."""
+
+    channel: str
+    info: ClientInfo
+    options: ChannelOptions | None
+
+    @property
+    def has_a_trace(self) -> bool:
+        return self.options is not None and (self.options.presence or self.options.join_leave)
 
 
 def effective_options(options: ChannelOptions, reply: SubscribeReply) -> ChannelOptions:

@@ -12,8 +12,8 @@ from typing import Any
 from fanout import Client, ConnectEvent, Disconnect, Node, StreamPosition, SubscribeEvent
 from fanout._frame import JSONEncoder, websocket_frame
 from fanout._outbox import Outbox
-from fanout.client import ConnectResult
 from fanout.client_subscription import SubscribeResult
+from fanout.client_transport import ConnectResult
 from fanout.codes import DisconnectCode
 
 __all__ = ["Connection"]
