@@ -2,8 +2,7 @@
 
 ``python -m tests.fuzz [--seconds N] [TARGET ...]``. What reached something new
 is put into ``build/fuzz/TARGET``, an input that fails beside it. With
-``--keep`` those that are needed, and no others, are moved into the kept
-corpus afterwards.
+``--keep`` the kept corpus is made anew of both afterwards.
 """
 
 from __future__ import annotations
@@ -56,12 +55,18 @@ def _fuzz(name: str, seconds: int) -> int:
 
 
 def _keep(name: str) -> None:
-    """The fewest and shortest inputs that reach what all of them do."""
+    """The fewest and shortest inputs that reach what all of them do.
+
+    And those that were written by hand, ``seed-*``: what they reach in compiled
+    code is not seen.
+    """
     new = WORK / f"{name}.kept"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     merged = _libfuzzer(name, new, WORK / name, KEPT / name, "-merge=1") == 0
     if merged and any(new.iterdir()):
+        for seed in (KEPT / name).glob("seed-*"):
+            shutil.copy(seed, new)
         shutil.rmtree(KEPT / name)
         shutil.copytree(new, KEPT / name)
 
