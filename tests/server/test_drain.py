@@ -222,6 +222,11 @@ async def test_a_process_keeps_what_it_accepted_while_it_drains(tmp_path: Path) 
         await peer.call(connect={})
     writer = await connect(server.url)
     await writer.call(connect={})
+    # Whose command is being worked on when its group's turn comes leaves with the next one:
+    # between it and the reader are two groups.
+    for _ in range(2 * SMALLEST_GROUP):
+        crowd.append(await connect(server.url))
+        await crowd[-1].call(connect={})
     reader = await connect(server.url)
     await reader.call(connect={})
     await reader.call(subscribe={"channel": "room"})
