@@ -53,6 +53,7 @@ class Listening:
     async def _listen(
         self, application: web.Application, host: str, port: int, tls: ssl.SSLContext | None
     ) -> None:
+        application.on_response_prepare.append(_name_ourselves)
         runner = web.AppRunner(
             application, access_log=None, handle_signals=False, keepalive_timeout=HTTP_TIMEOUT,
             shutdown_timeout=LAST_ANSWERS, max_line_size=self._max_line_size)
@@ -88,3 +89,8 @@ class Listening:
         """Cut what is left."""
         for runner in self._runners:
             await runner.cleanup()
+
+
+async def _name_ourselves(request: web.Request, response: web.StreamResponse) -> None:
+    """aiohttp names itself and Python, with versions, to whoever asks."""
+    response.headers["Server"] = "fanout"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -333,13 +334,18 @@ async def test_the_page_of_an_allowed_origin_may_read(kind: str) -> None:
     "connection/sse", "connection/http_stream", "connection/uni_sse",
     "connection/uni_http_stream", "emulation"])
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
-async def test_another_origin_is_refused(server: InProcess, target: str, method: str) -> None:
+async def test_another_origin_is_refused(
+    server: InProcess, target: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     async with raw(server) as stream:
         await stream.send(request(
             f"/{target}", method, CONNECT if method == "POST" else b"",
             Origin="http://evil.example"))
         assert await stream.head() == 403
         assert "access-control-allow-origin" not in stream.headers
+        assert stream.headers["server"] == "fanout"
+    assert "'http://evil.example' is not in client.allowed_origins" in caplog.text
     await all_gone(server)
 
 

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
+from fanout.server.log import logger
 from fanout.server.transports.connections import Connections
 
 __all__ = ["Admission", "Handler"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Headers = Mapping[str, str]
+SHOWN = 100     # characters of an origin in the log
 
 
 class Admission:
@@ -43,9 +45,13 @@ class Admission:
                 options is None or request.method != "OPTIONS"
             ):
                 raise web.HTTPMethodNotAllowed(request.method, methods)
+            origin = request.headers.get("Origin")
             if _is_embedded(request) or not self._may_come_from(
-                request.headers.get("Origin"), request.headers.get("Host", "")
+                origin, request.headers.get("Host", "")
             ):
+                logger.info(
+                    "a connection to %s is refused: its origin %s is not in client.allowed_origins",
+                    request.path, ascii(origin or "(another site's)")[:SHOWN])
                 raise web.HTTPForbidden(text="this origin may not connect\n")
             if request.method == "OPTIONS":
                 return web.Response(status=204, headers={**cors(request), **(options or {})})
