@@ -132,7 +132,7 @@ def test_serve_refuses_unknown_keys_where_that_is_asked_for(
 ) -> None:
     path = written(tmp_path, {"client": {"insecur": SECRET}})
     monkeypatch.setenv("FANOUT_CLIENT_INSECUR", SECRET)
-    assert cli.main(["serve", "--strict", "--config", path]) == 2
+    assert cli.main(["serve", "--strict", "-c", path]) == 2
     assert capsys.readouterr().err == (
         f"fanout: {path}: FANOUT_CLIENT_INSECUR: unknown variable; "
         "did you mean FANOUT_CLIENT_INSECURE?; "

@@ -62,7 +62,8 @@ def _engine(
     "redis+cluster://, nats:// or tls://. More than one Redis are shards.  [default: memory]",
 )
 @click.option(
-    "--config", "path", metavar="FILE", help="Configuration, .json, .toml, .yaml or .yml."
+    "-c", "--config", "path", metavar="FILE",
+    help="Configuration, .json, .toml, .yaml or .yml.",
 )
 @click.option("--strict", is_flag=True, help="Do not start with unknown keys or variables.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[default: info]")
