@@ -190,8 +190,42 @@ async def _made(plan: Plan) -> Run:
 async def test_who_is_not_let_in_is_counted(tmp_path: Path) -> None:
     async with serving({"client": {"insecure": True, "connection_limit": 3}}) as server:
         summary = await Run(plan(server.http, rate=0.0, duration=0.1)).run()
-    assert (summary.connected, summary.failed) == (3, {"HTTP 503": 7})
+    assert (summary.connected, summary.failed) == (
+        3, {"HTTP 503: no more connections here": 7})
     assert not summary.whole
+
+
+async def test_an_origin_is_sent_only_where_one_is_asked_for() -> None:
+    settings = {"client": {**OPEN["client"], "allowed_origins": ["https://app.example"]}}
+    async with serving(settings) as server:
+        programs, pages, others = [
+            await Run(plan(server.http, rate=0.0, duration=0.05, origin=origin)).run()
+            for origin in ("", "https://app.example", server.http)
+        ]
+    assert programs.whole
+    assert pages.whole
+    assert others.failed == {"HTTP 403: this origin may not connect": 10}
+
+
+@pytest.mark.parametrize(("answer", "says"), [
+    (b"Content-Type: text/plain\r\nContent-Length: 9\r\n\r\nbusy\r\nnow", "HTTP 503: busy"),
+    (b"Content-Type: text/plain\r\nContent-Length: 9\r\n\r\nbus", "HTTP 503: bus"),
+    (b"Content-Type: text/plain\r\nContent-Length: 9999\r\n\r\n" + b"x" * 9999,
+     "HTTP 503: " + "x" * 200),
+    (b"Content-Type: text/plain\r\nContent-Length: -1\r\n\r\nbusy", "HTTP 503"),
+    (b"Content-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>", "HTTP 503"),
+    (b"\r\n", "HTTP 503"),
+])
+async def test_the_first_line_of_a_refusal_is_the_reason(answer: bytes, says: str) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Busy\r\n" + answer)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        summary = await Run(plan(f"http://127.0.0.1:{port}", connections=2, rate=0.0)).run()
+    assert summary.failed == {says: 2}
 
 
 async def test_an_error_of_the_protocol_is_the_reason() -> None:
@@ -404,6 +438,7 @@ def test_the_status_tells_that_something_is_wrong(
     (["--api-key-file", "/dev/null"], "is empty"),
     (["--api-key-file", __file__, "--api-url", "http://192.0.2.1/api"], "--remote"),
     (["-d", "0"], "-d"),
+    (["--origin", "a\r\nCookie: b"], "must be as browsers send it"),
     (["-c", "1000000", "--publishers", "10000"], "ulimit -n"),
 ])
 def test_what_is_refused(

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 from fanout.bench.dialects import Dialect
 from fanout.bench.frames import CLOSE, PING, PONG, FrameError, FrameReader, masked_frame
 from fanout.bench.plan import Target
+from fanout.bench.refusal import Refusal
 from fanout.bench.replies import Reply
 
 __all__ = ["Connection", "ConnectionRefused", "ConnectionUser"]
@@ -44,8 +45,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closed", "_closing", "_dialect", "_ended", "_head", "_id", "_key", "_opened", "_pong",
-        "_reader", "_reason", "_transport", "_user", "_waiting", "bytes_received", "number",
-        "writable",
+        "_reader", "_reason", "_refusal", "_transport", "_user", "_waiting", "bytes_received",
+        "number", "writable",
     )
 
     def __init__(self, number: int, dialect: Dialect, user: ConnectionUser) -> None:
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._user = user
         self._key = base64.b64encode(secrets.token_bytes(16))
         self._head: bytes | None = b""      # of the HTTP answer, until it is read
+        self._refusal: Refusal | None = None    # an HTTP answer that is no upgrade
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, Callable[[Reply | None], None]] = {}
@@ -71,10 +73,12 @@ class Connection(asyncio.Protocol):
     # ---- for the run ---------------------------------------------------
 
     async def open(
-        self, target: Target, tls: ssl.SSLContext | None, token: str, channels: list[str]
+        self, target: Target, tls: ssl.SSLContext | None, token: str, channels: list[str],
+        origin: str = "",
     ) -> None:
         """Connect, with the protocol's connect command, and subscribe.
 
+        With an ``origin`` it connects as a page of that origin does.
         Raises :exc:`ConnectionRefused`; then nothing is left open.
         """
         loop = asyncio.get_running_loop()
@@ -82,7 +86,7 @@ class Connection(asyncio.Protocol):
             await loop.create_connection(
                 lambda: self, target.host, target.port, ssl=tls,
                 server_hostname=target.host if tls is not None else None)
-            self._write(self._handshake(target))
+            self._write(self._handshake(target, origin))
             assert self._ended is not None
             await self._ended
             reply = await self._call(self._dialect.connect(self._next_id(), token))
@@ -141,6 +145,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.bytes_received += len(data)
+        if self._refusal is not None:
+            self._read_refusal(data)
+            return
         if self._head is not None:
             rest = self._read_head(data)
             if not rest:
@@ -170,7 +177,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: BaseException | None) -> None:
         self._transport = None
-        if error is not None and not isinstance(error, EOFError):
+        if error is not None and not isinstance(error, EOFError) and self._refusal is None:
             self._reason = _text_of(error)
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(ConnectionRefused(self._reason))
@@ -185,14 +192,13 @@ class Connection(asyncio.Protocol):
 
     # ---- helpers -------------------------------------------------------
 
-    def _handshake(self, target: Target) -> bytes:
-        scheme = "https" if target.secure else "http"
+    def _handshake(self, target: Target, origin: str) -> bytes:
         return "\r\n".join((
             f"GET {target.path} HTTP/1.1",
             f"Host: {target.authority}",
             "Upgrade: websocket",
             "Connection: Upgrade",
-            f"Origin: {scheme}://{target.authority}",
+            *([f"Origin: {origin}"] if origin else []),
             "Sec-WebSocket-Version: 13",
             f"Sec-WebSocket-Protocol: {self._dialect.subprotocol}",
             f"Sec-WebSocket-Key: {self._key.decode()}",
@@ -219,7 +225,8 @@ class Connection(asyncio.Protocol):
         if len(status) < 2 or not status[0].startswith(b"HTTP/"):
             self._refuse("the server does not speak HTTP")
         elif status[1] != b"101":
-            self._refuse(f"HTTP {status[1].decode('ascii', 'replace')}")
+            self._refusal = Refusal(status[1].decode("ascii", "replace"), headers)
+            self._read_refusal(rest)
         elif headers.get(b"sec-websocket-accept") != accept:
             self._refuse("the handshake's answer is not for this request")
         elif headers.get(b"sec-websocket-protocol", b"").decode() not in self._dialect.answers:
@@ -231,6 +238,13 @@ class Connection(asyncio.Protocol):
             self._ended = None
             return rest
         return b""
+
+    def _read_refusal(self, data: bytes) -> None:
+        assert self._refusal is not None
+        whole = self._refusal.feed(data)
+        self._reason = str(self._refusal)
+        if whole:
+            self._refuse(self._reason)
 
     def _refuse(self, reason: str) -> None:
         self._reason = reason

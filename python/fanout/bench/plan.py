@@ -75,7 +75,8 @@ class Plan:
     ``connections`` are those that subscribe; the publishers have their own.
     Each of the ``channels`` gets ``subscribers`` of them. ``rate`` is that of
     all publishers together. ``in_flight`` are the publications of one
-    publisher that may wait for their answers.
+    publisher that may wait for their answers. ``origin`` is that of a page;
+    without one they connect as programs do, which send none.
     """
 
     target: Target
@@ -95,10 +96,14 @@ class Plan:
     settle: float = 5.0
     token: str = field(default="", repr=False)
     token_secret: str = field(default="", repr=False)
+    origin: str = ""
     api_url: str = ""
     api_key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
+        if not all("!" <= letter <= "~" for letter in self.origin):
+            raise ValueError(
+                f"origin {self.origin!r} must be as browsers send it: https://example.com")
         if self.subscribers > self.connections:
             raise ValueError(
                 f"{self.subscribers} subscribers of a channel need as many connections, "

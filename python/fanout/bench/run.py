@@ -166,7 +166,7 @@ class Run:
             async with asyncio.timeout(plan.timeout):
                 await connection.open(
                     plan.target, self._tls, self._token(number),
-                    [plan.channel(channel) for channel in channels])
+                    [plan.channel(channel) for channel in channels], plan.origin)
         except TimeoutError:
             self.ledger.failed[f"no answer in {plan.timeout:g} s"] += 1
         except ConnectionRefused as error:

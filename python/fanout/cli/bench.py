@@ -97,6 +97,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--settle", type=_SECONDS, default=5, show_default=True,
     help="Seconds without a delivery after which what is missing counts as lost.")
 @click.option(
+    "--origin", default="", metavar="ORIGIN",
+    help="Connect as pages of this origin do, https://example.com.  [default: as programs do]")
+@click.option(
     "--token", envvar="BENCH_TOKEN", default="",
     help="The connection token of every client. Others on this machine can read command "
     "lines: better set BENCH_TOKEN.")
