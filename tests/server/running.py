@@ -49,6 +49,7 @@ class InProcess:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._stopping: asyncio.Task[None] | None = None
+        self._peers: list[Peer] = []
         self.port = server.port
 
     @property
@@ -79,7 +80,12 @@ class InProcess:
 
     async def peer(self, **handshake: Any) -> Peer:
         """A raw connection on which nothing was said yet."""
-        return await connect(self.url, **handshake)
+        self._peers.append(await connect(self.url, **handshake))
+        return self._peers[-1]
+
+    async def close_peers(self) -> None:
+        """Close what tests have left open: its transports would be found by a later test."""
+        await asyncio.gather(*(peer.close() for peer in self._peers), return_exceptions=True)
 
     async def client(self, *channels: str, **handshake: Any) -> Peer:
         """A connection after its connect command, subscribed to ``channels``."""
@@ -107,6 +113,7 @@ async def serving(settings: Settings, *, demo: bool = False) -> AsyncIterator[In
         yield running
     finally:
         await running.stopped()
+        await running.close_peers()
 
 
 class Process(ServerProcess):
