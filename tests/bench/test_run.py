@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,8 +241,33 @@ async def test_nobody_listens() -> None:
     summary = await Run(plan(gone)).run()
     (reason, count), = summary.failed.items()
     assert "refused" in reason
-    assert count == 11
+    assert count == 10
+    assert summary.publishers_failed == {reason: 1}
     assert (summary.connected, summary.sent, summary.whole) == (0, 0, False)
+    text = str(summary)
+    assert f"  failed      10 connections and 1 publisher: {reason}\n" in text
+    assert "\nlatency       -\n" in text
+    assert "0.00 ms" not in text
+
+
+async def test_publishers_that_are_not_let_in_are_told_apart() -> None:
+    async with serving({"client": {"insecure": True, "connection_limit": 10}}) as server:
+        summary = await Run(plan(server.http, connect_concurrency=1)).run()
+    assert (summary.connected, summary.failed) == (10, {})
+    assert summary.publishers_failed == {"HTTP 503: no more connections here": 1}
+    assert not summary.whole
+    assert "  failed      1 publisher: HTTP 503" in str(summary)
+    assert "nothing was sent: there was no connection to publish by" in str(summary)
+
+
+async def test_an_api_that_is_elsewhere() -> None:
+    settings = {**OPEN, "http_api": {"key": API_KEY}}
+    async with serving(settings) as server:
+        summary = await Run(plan(
+            server.http, rate=50.0, api_url=f"{server.http}/there", api_key=API_KEY)).run()
+    assert summary.refused == {
+        f"HTTP 404, no API at {server.http}/there/publish: --api-url says where it is":
+        summary.sent}
 
 
 async def test_somebody_else_answers(tmp_path: Path) -> None:
@@ -389,7 +415,11 @@ async def test_nothing_of_a_server_moves_the_cursor(process: Process) -> None:
     assert "error 100 ?[2J??whole" in text
     assert "the client was busy" in text
     assert "ended early" in text
-    assert "did not keep to the rate" in text
+    assert "nothing was sent" in text
+    run.ledger.sent = 30
+    assert "the publishers sent 15 messages/s, not the 400/s asked" in str(Summary.of(
+        replace(run.plan, rate=400), run.ledger, publishing=2, measured=2, cpu=0, behind=True,
+        interrupted=False))
     assert "ended early" not in str(summary)
 
 
@@ -422,7 +452,8 @@ def test_the_status_tells_that_something_is_wrong(
 ) -> None:
     nowhere = process.http + "/nowhere"
     assert main(["bench", nowhere, *QUICK, "--quiet"]) == 1
-    assert "failed      5: HTTP 404" in capsys.readouterr().out
+    assert "failed      4 connections and 1 publisher: HTTP 404: Not Found\n" in (
+        capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("arguments", "says"), [

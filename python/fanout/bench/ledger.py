@@ -33,6 +33,7 @@ class Ledger:
         self.failed: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.publishers_connected = 0
+        self.publishers_failed: Counter[str] = Counter()
         self.sent = 0
         self.refused: Counter[str] = Counter()
         self.deliveries: Counter[Arrival] = Counter()

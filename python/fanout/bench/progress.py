@@ -42,17 +42,18 @@ class Progress:
         percentiles = {
             name: ledger.recent.percentile(percent) / 1e6
             for name, percent in (("p50", 50), ("p95", 95), ("p99", 99))
-        }
+        } if delivered else {}
+        failed = ledger.failed.total() + ledger.publishers_failed.total()
         ledger.recent.clear()
         open_now = ledger.connected + ledger.publishers_connected - ledger.lost.total()
         if self._redraws:
             share = min(1.0, run.elapsed / run.plan.duration)
             lines = [
                 f"connections  {open_now} of {run.sockets}, "
-                f"{ledger.failed.total()} failed, {ledger.lost.total()} lost",
+                f"{failed} failed, {ledger.lost.total()} lost",
                 f"messages     {sent / seconds:,.0f}/s out, {delivered / seconds:,.0f}/s in",
-                "latency      " + ", ".join(
-                    f"{name} {value:.2f} ms" for name, value in percentiles.items()),
+                "latency      " + (", ".join(
+                    f"{name} {value:.2f} ms" for name, value in percentiles.items()) or "-"),
                 f"{run.phase:<12} [{'#' * int(share * _BAR):<{_BAR}}] "
                 f"{run.elapsed:.0f} of {run.plan.duration:g} s",
             ]
@@ -62,9 +63,9 @@ class Progress:
         else:
             self._out.write(
                 f"{run.elapsed:.1f}s {run.phase} connections={open_now}/{run.sockets} "
-                f"failed={ledger.failed.total()} lost={ledger.lost.total()} "
-                f"out={sent / seconds:.0f}/s in={delivered / seconds:.0f}/s "
-                + " ".join(f"{name}={value:.2f}ms" for name, value in percentiles.items())
+                f"failed={failed} lost={ledger.lost.total()} "
+                f"out={sent / seconds:.0f}/s in={delivered / seconds:.0f}/s"
+                + "".join(f" {name}={value:.2f}ms" for name, value in percentiles.items())
                 + "\n")
         self._out.flush()
 

@@ -98,6 +98,8 @@ class APIPublisher:
                 headers={**self._headers, "Content-Type": "application/json"},
             ) as response:
                 outcome = _outcome(response.status, await response.read())
+                if outcome == "HTTP 404":
+                    outcome += f", no API at {self._url}: --api-url says where it is"
         except aiohttp.ClientConnectorError as error:
             answered(f"the API cannot be reached: {error.strerror or error.os_error}")
         except (aiohttp.ClientError, TimeoutError):

@@ -161,6 +161,7 @@ class Run:
         connection = Connection(number, self._dialect, self)
         for channel in channels:
             self._subscriptions[number, plan.channel(channel)] = Subscription(channel)
+        failed = self.ledger.failed if subscribes else self.ledger.publishers_failed
         began = time.monotonic_ns()
         try:
             async with asyncio.timeout(plan.timeout):
@@ -168,9 +169,9 @@ class Run:
                     plan.target, self._tls, self._token(number),
                     [plan.channel(channel) for channel in channels], plan.origin)
         except TimeoutError:
-            self.ledger.failed[f"no answer in {plan.timeout:g} s"] += 1
+            failed[f"no answer in {plan.timeout:g} s"] += 1
         except ConnectionRefused as error:
-            self.ledger.failed[str(error)] += 1
+            failed[str(error)] += 1
         else:
             self.ledger.connect_times.add(time.monotonic_ns() - began)
             self._connections.append(connection)

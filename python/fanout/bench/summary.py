@@ -34,6 +34,8 @@ class Percentiles:
         ))
 
     def __str__(self) -> str:
+        if not self.max:
+            return "-"      # nothing was measured
         return (
             f"p50 {self.p50:.2f} ms, p95 {self.p95:.2f} ms, p99 {self.p99:.2f} ms, "
             f"max {self.max:.2f} ms")
@@ -44,7 +46,8 @@ class Summary:
     """The account of a run; times are seconds unless they say otherwise.
 
     ``published`` are the publications that the server accepted, ``unanswered``
-    those whose answer never came: they are in nobody's ``missing``. ``late``
+    those whose answer never came: they are in nobody's ``missing``. ``failed``
+    are connections that subscribe, ``publishers_failed`` those of publishers. ``late``
     are deliveries behind one that was published after them. ``missing`` are
     deliveries to connections that stayed, ``missing_to_lost`` to those that
     were lost on the way. ``client_cpu`` is the share of a core that the run
@@ -55,6 +58,7 @@ class Summary:
     connections: int
     connected: int
     failed: dict[str, int]
+    publishers_failed: dict[str, int]
     lost: dict[str, int]
     connect: Percentiles
     channels: int
@@ -94,6 +98,7 @@ class Summary:
             connections=plan.connections,
             connected=ledger.connected,
             failed=_sorted(ledger.failed),
+            publishers_failed=_sorted(ledger.publishers_failed),
             lost=_sorted(ledger.lost),
             connect=Percentiles.of(ledger.connect_times),
             channels=plan.channels,
@@ -123,8 +128,9 @@ class Summary:
     def whole(self) -> bool:
         """True when everybody connected and stayed, and got each message once."""
         return not (
-            self.failed or self.lost or self.refused or self.unanswered or self.missing
-            or self.missing_to_lost or self.duplicated or self.connected < self.connections
+            self.failed or self.publishers_failed or self.lost or self.refused
+            or self.unanswered or self.missing or self.missing_to_lost or self.duplicated
+            or self.connected < self.connections
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +141,7 @@ class Summary:
         lines = [
             f"connections   {self.connected} of {self.connections}",
             f"  connect     {self.connect}",
-            *_reasons("failed", self.failed),
+            *_failures(self.failed, self.publishers_failed),
             *_reasons("lost", self.lost),
             f"subscriptions {self.subscriptions} in {self.channels} channels",
             f"published     {self.published} of {self.sent} in {self.publishing:.1f} s, "
@@ -154,8 +160,13 @@ class Summary:
         ]
         if self.interrupted:
             lines.append("the run was ended early")
-        if self.behind:
-            lines.append("the publishers did not keep to the rate: what was asked was not sent")
+        if self.behind and self.sent:
+            lines.append(
+                f"the publishers sent {_per_second(self.sent, self.publishing):,.0f} messages/s, "
+                f"not the {self.rate_asked:,.0f}/s asked: they, or the answers they wait for, "
+                "were too slow")
+        elif self.behind:
+            lines.append("nothing was sent: there was no connection to publish by")
         if self.client_cpu >= _BUSY:
             lines.append(
                 "the client was busy all the time: rates and latencies are rather its own "
@@ -173,6 +184,17 @@ def _per_second(count: int, seconds: float) -> float:
 
 def _reasons(what: str, reasons: dict[str, int]) -> list[str]:
     return [f"  {what:<11} {count}: {_plain(reason)}" for reason, count in reasons.items()]
+
+
+def _failures(subscribers: dict[str, int], publishers: dict[str, int]) -> list[str]:
+    lines = []
+    for reason in {**subscribers, **publishers}:
+        who = " and ".join(
+            f"{count} {name}{'' if count == 1 else 's'}" for count, name in (
+                (subscribers.get(reason, 0), "connection"),
+                (publishers.get(reason, 0), "publisher")) if count)
+        lines.append(f"  {'failed':<11} {who}: {_plain(reason)}")
+    return lines
 
 
 def _counted(what: str, count: int) -> list[str]:
