@@ -39,8 +39,8 @@ def test_a_good_file_has_nothing_to_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, {"client": {"token": {"hmac_secret_key": SECRET}}})
-    assert run(capsys, "check", path) == (0, [])
-    assert run(capsys, "check", "--strict", path) == (0, [])
+    assert run(capsys, "check", path) == (0, [f"{path}: ok"])
+    assert run(capsys, "check", "--strict", path) == (0, [f"{path}: ok"])
 
 
 def test_every_bad_value_has_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,8 @@ def test_an_unknown_key_is_an_error_where_that_is_asked_for(
 ) -> None:
     path = written(tmp_path, {"client": {"insecur": True, "insecure": True}, "debug": {"a": 1}})
     status, lines = run(capsys, "check", path)
-    assert (status, [line.split(": ")[1] for line in lines]) == (0, ["warning"] * 3)
+    assert (status, [line.split(": ")[1] for line in lines]) == (
+        0, ["warning"] * 3 + ["ok"])
     status, lines = run(capsys, "check", "--strict", path)
     assert status == 1
     assert lines[0] == (
@@ -124,7 +125,53 @@ def test_the_environment_is_checked_with_the_file(
     monkeypatch.setenv("FANOUT_CLIENT_INSECURE", "false")
     status, (line,) = run(capsys, "check", path)
     assert status == 1
-    assert line.startswith(f'{path}: error: FANOUT_CLIENT_CHANNEL_LIMIT = "many": must be')
+    assert line.startswith('environment: error: FANOUT_CLIENT_CHANNEL_LIMIT = "many": must be')
+
+
+def test_a_warning_about_a_variable_does_not_blame_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, {"client": {"token": {"hmac_secret_key": SECRET}}})
+    monkeypatch.setenv("FANOUT_CLIENT_INSECUR", SECRET)
+    status, lines = run(capsys, "check", path)
+    assert (status, lines) == (0, [
+        "environment: warning: FANOUT_CLIENT_INSECUR: unknown variable, ignored; "
+        "did you mean FANOUT_CLIENT_INSECURE?",
+        f"{path}: ok",
+    ])
+
+
+def test_the_environment_alone_is_checked_without_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FANOUT_CLIENT_TOKEN_HMAC_SECRET_KEY", SECRET)
+    assert run(capsys, "check", "--strict") == (0, ["environment: ok"])
+    monkeypatch.setenv("FANOUT_HTTP_SERVER_PORT", "http")
+    status, (line,) = run(capsys, "check")
+    assert status == 1
+    assert line.startswith('environment: error: FANOUT_HTTP_SERVER_PORT = "http": must be')
+
+
+@pytest.mark.parametrize(("data", "says"), [
+    ({}, "nobody can connect"),
+    ({"client": {"insecure": True}, "websocket": {"disabled": True}}, "no client can connect"),
+    ({"client": {"insecure": True, "subscription_token": {"enabled": True}}},
+     "every subscription token is refused"),
+    ({"client": {"insecure": True},
+      "channel": {"without_namespace": {"subscription_type": "map"}}},
+     "every subscribe and publish there is refused"),
+])
+def test_what_nobody_can_mean_is_an_error_where_that_is_asked_for(
+    data: object, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, data)
+    status, lines = run(capsys, "check", path)
+    assert (status, lines[-1]) == (0, f"{path}: ok")
+    assert [line.split(": ")[1] for line in lines if says in line] == ["warning"]
+    status, lines = run(capsys, "check", "--strict", path)
+    assert status == 1
+    assert [line.split(": ")[1] for line in lines if says in line] == ["error"]
+    assert f"{path}: ok" not in lines
 
 
 def test_serve_refuses_unknown_keys_where_that_is_asked_for(

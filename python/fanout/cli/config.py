@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fanout.server.config import UnknownKey, problems
+from fanout.server.config import Mistake, UnknownKey, is_variable, problems
 from fanout.server.config.render import FORMATS, defaults, first
 
 __all__ = ["config"]
@@ -19,25 +19,35 @@ def config() -> None:
 
 
 @config.command("check")
-@click.argument("path", metavar="FILE")
-@click.option("--strict", is_flag=True, help="Unknown keys and variables are errors.")
-def check(path: str, strict: bool) -> int:
+@click.argument("path", metavar="[FILE]", required=False)
+@click.option(
+    "--strict", is_flag=True,
+    help="Unknown keys and variables are errors, and that nobody can connect, too.")
+def check(path: str | None, strict: bool) -> int:
     """Say what is wrong with a configuration: one line for each problem.
 
-    The file is read as `fanout serve` would read it here, with what the
-    environment says. The exit status is 1 when the server would not start
-    with it, else 0. No secret is shown.
+    It is read as `fanout serve` would read it here, with what the environment
+    says; without FILE that is all. A last line says that it is ok. The exit
+    status is 1 when the server would not start with it, else 0. No secret is
+    shown.
     """
     errors, warnings = problems(path, environ=os.environ)
     failed = bool(errors)
     for error in errors:
-        click.echo(f"{path}: error: {error}")
+        click.echo(f"{_place(path, error.key)}: error: {error}")
     for warning in warnings:
-        wrong = strict and isinstance(warning, UnknownKey)
+        wrong = strict and isinstance(warning, (Mistake, UnknownKey))
         failed = failed or wrong
         text = warning.replace(", ignored", "") if wrong else warning
-        click.echo(f"{path}: {'error' if wrong else 'warning'}: {text}")
+        click.echo(f"{_place(path, text)}: {'error' if wrong else 'warning'}: {text}")
+    if not failed:
+        click.echo(f"{_place(path, '')}: ok")
     return int(failed)
+
+
+def _place(path: str | None, key: str) -> str:
+    """Where ``key`` was read."""
+    return "environment" if path is None or is_variable(key) else path
 
 
 @config.command("defaults")

@@ -24,7 +24,7 @@ from fanout.server.config.engine import (
     with_addresses,
 )
 from fanout.server.config.environment import is_variable
-from fanout.server.config.errors import ConfigError, UnknownKey
+from fanout.server.config.errors import ConfigError, Mistake, UnknownKey
 from fanout.server.config.load import (
     DEMO_NAMESPACE,
     demo_config,
@@ -102,6 +102,7 @@ __all__ = [
     "HttpStreamConfig",
     "InitConfig",
     "LogConfig",
+    "Mistake",
     "NamedProxy",
     "Namespace",
     "NamespaceOptions",

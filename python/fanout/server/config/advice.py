@@ -8,6 +8,7 @@ from dataclasses import fields
 from fanout.server.config.checks import namespaces
 from fanout.server.config.endpoints import serves_api
 from fanout.server.config.engine import NatsConfig, RedisConfig
+from fanout.server.config.errors import Mistake
 from fanout.server.config.model import Config
 from fanout.server.config.tokens import TokenConfig
 
@@ -41,7 +42,7 @@ def closed(config: Config) -> str:
         or _has_key(client.token)
     ):
         return ""
-    return (
+    return Mistake(
         "nobody can connect: there is no key in client.token, no client.proxy.connect, "
         "and client.allow_anonymous_connect_without_token is off"
     )
@@ -93,7 +94,8 @@ def _tokens(config: Config) -> Iterator[str]:
         )
     own = client.subscription_token
     if own.enabled and not _has_key(own):
-        yield "client.subscription_token: has no key, every subscription token is refused"
+        yield Mistake(
+            "client.subscription_token: has no key, every subscription token is refused")
     if not own.enabled and _has_key(own):
         yield "client.subscription_token: has no effect without enabled"
     for name, token in (("token", client.token), ("subscription_token", own)):
@@ -113,7 +115,7 @@ def _engine(config: Config) -> Iterator[str]:
 def _channels(config: Config) -> Iterator[str]:
     for path, options in namespaces(config):
         if options.subscription_type not in ("", "stream"):
-            yield (
+            yield Mistake(
                 f"{path}.subscription_type: not supported, "
                 "every subscribe and publish there is refused"
             )
@@ -148,4 +150,5 @@ def _endpoints(config: Config) -> Iterator[str]:
         getattr(config, name).enabled
         for name in ("sse", "http_stream", "uni_websocket", "uni_sse", "uni_http_stream")
     ):
-        yield "websocket.disabled: no client can connect, and no other transport is enabled"
+        yield Mistake(
+            "websocket.disabled: no client can connect, and no other transport is enabled")

@@ -6,7 +6,7 @@ import json
 
 from fanout.errors import FanoutError
 
-__all__ = ["ConfigError", "UnknownKey", "on_one_line"]
+__all__ = ["ConfigError", "Mistake", "UnknownKey", "on_one_line"]
 
 _NO_VALUE = object()
 _SHOWN = 60
@@ -29,6 +29,16 @@ class ConfigError(FanoutError, ValueError):
 
 class UnknownKey(str):
     """A warning about a key or a variable that nobody knows: an error where that is asked for."""
+
+    __slots__ = ()
+
+
+class Mistake(str):
+    """A warning about what nobody can mean, such as that no client can connect.
+
+    A server starts with it, for an application or the demo may add what is
+    missing; a strict check of the configuration alone ends with an error.
+    """
 
     __slots__ = ()
 

@@ -84,9 +84,9 @@ def made(config: Config | Mapping[str, Any] | None) -> tuple[Config, list[str]]:
 
 
 def problems(
-    path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None
+    path: str | os.PathLike[str] | None, *, environ: Mapping[str, str] | None = None
 ) -> tuple[list[ConfigError], list[str]]:
-    """Everything that is wrong with a file, and warnings, as :func:`load` has them.
+    """Everything that is wrong with a configuration, and warnings, as :func:`load` has them.
 
     Every bad value is named; of the rules between keys only the first that is
     broken, and only when all values are good.
@@ -94,7 +94,7 @@ def problems(
     errors: list[ConfigError] = []
     warnings: list[str] = []
     try:
-        data, warnings = merge(parse_file(Path(path)), environ or {})
+        data, warnings = merge({} if path is None else parse_file(Path(path)), environ or {})
         config, more = read(data, errors)
         warnings += more
         if not errors:
