@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 from pathlib import Path
 
@@ -244,7 +245,8 @@ def test_a_first_configuration_is_closed_and_has_its_secrets(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / name
-    assert run(capsys, "generate", str(path)) == (0, [])
+    status, lines = run(capsys, "generate", str(path))
+    assert (status, lines[0]) == (0, f"{path} has new secrets, and only you may read it. Next:")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     config, warnings = load(path, strict=True)
     check(config)
@@ -263,6 +265,39 @@ def test_a_first_configuration_is_closed_and_has_its_secrets(
     assert cli.main(["config", "generate", str(path)]) == 1
     assert capsys.readouterr().err == f"fanout: cannot write {path}: File exists\n"
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["yaml", "toml"])
+def test_the_example_in_a_first_configuration_works(kind: str, tmp_path: Path) -> None:
+    settings, _, example = first(kind).partition("\n\n# A namespace")
+    path = tmp_path / f"c.{kind}"
+    at = "# channel:" if kind == "yaml" else "# [[channel"
+    example = example[example.index(at):]
+    path.write_text(settings + "\n" + "".join(
+        line.removeprefix("# ") for line in example.splitlines(keepends=True)))
+    config, warnings = load(path, strict=True)
+    check(config)
+    assert warnings == []
+    (namespace,) = config.channel.namespaces
+    assert (namespace.name, namespace.allow_subscribe_for_client) == ("chat", True)
+    assert (namespace.history_size, namespace.history_ttl) == (100, 600.0)
+
+
+def test_what_comes_after_a_first_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, lines = run(capsys, "generate", "my config.json")
+    commands = [shlex.split(line[line.index(" fanout ") :])[1:] for line in lines
+                if " fanout " in line]
+    assert [command[0] for command in commands] == ["token", "config", "serve"]
+    assert cli.main(commands[0]) == 0
+    assert capsys.readouterr().out.count(".") == 2      # a token
+    assert cli.main(commands[1]) == 0
+    capsys.readouterr()
+    (line,) = (line for line in lines if "allow a namespace" in line)
+    path = written(tmp_path, json.loads("{" + line.partition("namespace")[2].strip() + "}"))
+    assert load(path, strict=True)[0].channel.namespaces[0].name == "chat"
 
 
 def test_no_two_first_configurations_share_a_secret() -> None:

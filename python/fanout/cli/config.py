@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -11,6 +12,20 @@ from fanout.server.config import Mistake, UnknownKey, is_variable, problems
 from fanout.server.config.render import FORMATS, defaults, first
 
 __all__ = ["config"]
+
+_NEXT = """\
+{name} has new secrets, and only you may read it. Next:
+  allow a namespace    {where}
+  allow a web page     client.allowed_origins: ["https://app.example.com"]
+  make a token         fanout token connection --config {path} --user alice
+  check the file       fanout config check {path}
+  start the server     fanout serve --config {path}"""
+_IN_THE_FILE = "take the comment signs from the example at the file's end"
+_WHERE = {
+    "yaml": _IN_THE_FILE,
+    "toml": _IN_THE_FILE,
+    "json": '"channel": {"namespaces": [{"name": "chat", "allow_subscribe_for_client": true}]}',
+}
 
 
 @click.group()
@@ -63,6 +78,7 @@ def generate(path: str) -> None:
     """Write a first configuration with random secrets to a new FILE.
 
     Its name ends in .json, .toml, .yaml or .yml. Only its owner may read it.
+    What to do next is printed.
     """
     kind = {".yml": "yaml"}.get(Path(path).suffix, Path(path).suffix[1:])
     if kind not in FORMATS:
@@ -73,3 +89,4 @@ def generate(path: str) -> None:
             file.write(first(kind))
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
+    click.echo(_NEXT.format(path=shlex.quote(path), name=path, where=_WHERE[kind]))

@@ -14,6 +14,19 @@ __all__ = ["FORMATS", "defaults", "first"]
 
 FORMATS = ("yaml", "json", "toml")
 _WIDTH = 96
+_CHAT: dict[str, Any] = {
+    "name": "chat",
+    "allow_subscribe_for_client": True,
+    "presence": True,
+    "history_size": 100,
+    "history_ttl": "10m",
+    "force_recovery": True,
+}
+_ABOUT_CHAT = (
+    "A namespace: every user with a token may subscribe to chat:any-name. As long as none says so, "
+    "a channel takes only those with a subscription token for it. To have it, take the first # and "
+    "its space from the lines below."
+)
 
 
 def defaults(kind: str) -> str:
@@ -26,7 +39,11 @@ def defaults(kind: str) -> str:
 
 
 def first(kind: str) -> str:
-    """A small configuration with random secrets, each of 256 bits."""
+    """A small configuration with random secrets, each of 256 bits.
+
+    In YAML and TOML a namespace stands below it, as a comment: what it opens
+    is not for us to decide.
+    """
     values: dict[str, dict[str, Any]] = {
         "client": {
             "token": {"hmac_secret_key": secrets.token_urlsafe(32)},
@@ -41,7 +58,20 @@ def first(kind: str) -> str:
     }
     if kind == "json":
         return json.dumps(values, indent=2) + "\n"
-    return "\n".join(_write_yaml(values, 0) if kind == "yaml" else _write_toml(values, "")) + "\n"
+    lines = _write_yaml(values, 0) if kind == "yaml" else _write_toml(values, "")
+    return "\n".join([*lines, "", *_comment(_ABOUT_CHAT, ""), *_example(kind)]) + "\n"
+
+
+def _example(kind: str) -> Iterator[str]:
+    """A namespace, as a comment."""
+    pairs = [(name, json.dumps(value)) for name, value in _CHAT.items()]
+    if kind == "toml":
+        yield "# [[channel.namespaces]]"
+        yield from (f"# {name} = {value}" for name, value in pairs)
+        return
+    yield from ("# channel:", "#   namespaces:")
+    for number, (name, value) in enumerate(pairs):
+        yield f"#   {'  ' if number else '- '}{name}: {value}"
 
 
 def _plain(table: Table) -> dict[str, Any]:
