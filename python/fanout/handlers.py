@@ -83,10 +83,13 @@ class Handlers:
         """Have ``handler`` asked. The one that replaces a ``default`` may call it.
 
         A default is a configuration's: the application's own comes after it and
-        wins. Of what a handler is only told, both are.
+        wins. Of what a handler is only told, both are. Raises ``TypeError`` for
+        what cannot be called with the event's arguments: a client would find it
+        out otherwise, much later.
         """
         if not callable(handler):
             raise TypeError(f"a handler must be callable, not {handler!r}")
+        _check_arguments(name, handler)
         present = getattr(self, name)
         if present is not None and name not in self._defaults:
             raise ValueError(f"on_{name} has a handler already: {present!r}")
@@ -101,6 +104,41 @@ class Handlers:
     def is_default(self, name: str) -> bool:
         """Whether the application left this to what was there before."""
         return name in self._defaults
+
+
+# What each handler is called with.
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "connect": ("event",),
+    "connected": ("client",),
+    "subscribe": ("client", "event"),
+    "publish": ("client", "event"),
+    "presence": ("client", "channel"),
+    "history": ("client", "event"),
+    "rpc": ("client", "event"),
+    "client_message": ("client", "data"),
+    "refresh": ("client", "event"),
+    "sub_refresh": ("client", "event"),
+    "disconnect": ("client", "disconnect"),
+    "admin": ("message",),
+    "interruption": ("interruption",),
+    "restoration": ("restoration",),
+}
+
+
+def _check_arguments(name: str, handler: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return      # some of those written in C do not tell
+    arguments = _ARGUMENTS[name]
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        shown = getattr(handler, "__qualname__", None) or repr(handler)
+        event = "admin_message" if name == "admin" else name
+        raise TypeError(
+            f"on_{event} calls its handler with ({', '.join(arguments)}), "
+            f"which {shown}({', '.join(signature.parameters)}) does not take") from None
 
 
 # The events that decide nothing: what a configuration does at them has to be done.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -278,6 +279,36 @@ def test_registering() -> None:
         register(plain)
         with pytest.raises(ValueError, match="has a handler already"):
             register(plain)
+
+
+def test_a_handler_takes_what_its_event_is_called_with() -> None:
+    node = Node()
+    with pytest.raises(TypeError) as refused:
+        @node.on_subscribe
+        def subscribe(event: SubscribeEvent) -> None: ...
+    assert str(refused.value).startswith("on_subscribe calls its handler with (client, event), ")
+    assert "<locals>.subscribe(event) does not" in str(refused.value)
+    for register, handler, arguments in (
+        (node.on_connect, lambda client, event: None, "(event)"),
+        (node.on_rpc, functools.partial(lambda client, event: None, None), "(client, event)"),
+        (node.on_history, lambda client, event, more: None, "(client, event)"),
+        (node.on_disconnect, lambda client, *, disconnect: None, "(client, disconnect)"),
+        (node.on_admin_message, lambda: None, "(message)"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(f"calls its handler with {arguments},")):
+            register(handler)
+    # More names than are given, with defaults, and what does not tell its arguments.
+    node.on_subscribe(lambda client, event, log=None: None)
+    node.on_disconnect(lambda *arguments: None)
+    node.on_connected(Untold())
+
+
+class Untold:
+    """As a function written in C may be."""
+
+    __signature__ = 1
+
+    def __call__(self, *arguments: object) -> None: ...
 
 
 async def test_admin_messages() -> None:
