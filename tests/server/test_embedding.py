@@ -121,6 +121,32 @@ async def test_the_application_s_handlers_decide() -> None:
         await bob.close()
 
 
+async def test_a_handler_that_fails_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    node = open_node()
+
+    @node.on_publish
+    def publish(client: fanout.Client, event: fanout.PublishEvent) -> None:
+        raise KeyError("text")
+
+    @node.on_rpc
+    def rpc(client: fanout.Client, event: RPCEvent) -> None:
+        raise KeyError("method")
+
+    async with Server(settings(), node=node) as server:
+        ada = await connected(server, "ada", "news")
+        assert (await ada.error(publish={"channel": "news", "data": "its payload"}))[0] == 100
+        assert (await ada.error(rpc={"method": "any", "data": "its payload"}))[0] == 100
+        (client,) = node.clients
+        await ada.close()
+    told = [record for record in caplog.records if record.getMessage() == "a command failed"]
+    whose = {"client": client, "user": "ada"}
+    assert [vars(record)["fields"] for record in told] == [
+        {**whose, "command": "publish", "channel": "news"}, {**whose, "command": "rpc"}]
+    assert all(record.exc_info for record in told)
+
+
 async def test_the_configuration_lets_nobody_into_the_application_s_node(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from time import perf_counter
+from typing import Any
 
 from fanout import codes
 from fanout.codes import ClientError, Disconnect, ErrorCode
@@ -18,7 +19,7 @@ from fanout.events import (
     SubRefreshEvent,
 )
 from fanout.node import Node
-from fanout.server.log import logger
+from fanout.server.log import fields, logger
 from fanout.server.protocol import Protocol
 from fanout.server.protocol import messages as wire
 from fanout.server.protocol.messages import Command, Reply
@@ -147,17 +148,25 @@ class Session(BaseSession):
         except Disconnect:
             raise
         except UnsupportedError as error:
-            logger.warning("a command failed: %s", error)
+            logger.warning("a command failed: %s", error, extra=self._known(command))
             self._fail(command, codes.ERROR_NOT_AVAILABLE)
         except (EngineUnavailableError, BackpressureError) as error:
             # The engine's link has told already: no place in the code for each command.
-            logger.warning("a command failed: %s", error)
+            logger.warning("a command failed: %s", error, extra=self._known(command))
             self._fail(command, codes.ERROR_INTERNAL)
         except Exception:
-            logger.exception("a command failed")
+            logger.exception("a command failed", extra=self._known(command))
             self._fail(command, codes.ERROR_INTERNAL)
         finally:
             self._node.counters.commands.done(_method(command), perf_counter() - began)
+
+    def _known(self, command: Command) -> dict[str, Any]:
+        """What the log says of a command: whose, and of which channel; never its payload."""
+        method = _method(command)
+        asked = getattr(command, method, None)
+        return fields(
+            client=self.client.id, user=self.client.user, command=method,
+            channel=getattr(asked, "channel", ""))
 
     async def _dispatch(self, command: Command) -> None:
         """Run the command's method; the order is the protocol's."""
@@ -197,7 +206,8 @@ class Session(BaseSession):
             if not self.client.connected:
                 raise
             # It is half connected, to some channels perhaps: it must begin anew.
-            logger.exception("a connect failed")
+            logger.exception(
+                "a connect failed", extra=fields(client=self.client.id, user=self.client.user))
             raise codes.DISCONNECT_INTERNAL() from None
         result.pong = bool(result.ping) and self._expects_pongs
         self._connected(self._protocol.reply(Reply(id=id, connect=result)))
