@@ -260,6 +260,19 @@ async def test_the_server_api_may_be_outside_on_purpose(
         assert response.status == 200
 
 
+@pytest.mark.parametrize("apart", [False, True])
+async def test_the_log_says_where_it_listens(
+    apart: bool, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fanout")
+    server = await run({"http_server": {"internal_port": 0} if apart else {}})
+    (line,) = (text for text in caplog.messages if "listening on" in text)
+    where = f"listening on http://127.0.0.1:{server.port}"
+    if apart:
+        where += f", and for operators on http://127.0.0.1:{server.internal_port}"
+    assert f" {where} (engine " in line
+
+
 async def test_without_an_internal_port_all_is_on_one(
     run: Run, http: aiohttp.ClientSession
 ) -> None:

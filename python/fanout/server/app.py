@@ -128,6 +128,10 @@ class Server:
         if self._demo:
             _add_demo(listening.external.router)
         await listening.start()
+        http = self.config.http_server
+        logger.info("%s", listening_line(
+            fanout.__version__, http.address, self.port, self.node.engine.name,
+            tls=http.tls.enabled, internal=listening.internal_url))
 
     @property
     def port(self) -> int:
@@ -168,9 +172,6 @@ class Server:
         await self.start()
         config = self.config
         try:
-            logger.info("%s", listening_line(
-                fanout.__version__, config.http_server.address, self.port, self.node.engine.name,
-                tls=config.http_server.tls.enabled))
             await _signal()
             delay = config.shutdown.termination_delay
             if delay:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from fanout.errors import ClosedError
 from fanout.server.config import HttpServerConfig, server_context
+from fanout.server.log import shown_url
 
 __all__ = ["Listening"]
 
@@ -72,6 +73,16 @@ class Listening:
     def internal_port(self) -> int:
         """The port for those who run the server; that for clients when there is no other."""
         return self._port(-1)
+
+    @property
+    def internal_url(self) -> str:
+        """Where those who run the server find it; ``""`` when clients find it there too."""
+        if self.internal is self.external:
+            return ""
+        config = self._config
+        return shown_url(
+            config.internal_address or config.address, self.internal_port,
+            tls=self._contexts[1] is not None)
 
     def _port(self, index: int) -> int:
         if not self._sites:

@@ -27,7 +27,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fanout.server.config import LOG_LEVELS
 from fanout.server.log_limit import Sparing
 
-__all__ = ["configure", "fields", "listening_line", "logger"]
+__all__ = ["configure", "fields", "listening_line", "logger", "shown_url"]
 
 logger = logging.getLogger("fanout")
 
@@ -155,14 +155,20 @@ def _open(file: str) -> TextIO:
 
 
 def listening_line(
-    version: str, host: str, port: int, engine: str, *, tls: bool = False
+    version: str, host: str, port: int, engine: str, *, tls: bool = False, internal: str = ""
 ) -> str:
-    """What is logged once the server accepts connections."""
+    """What is logged once the server accepts connections; ``internal`` is that port's URL."""
+    apart = f", and for operators on {internal}" if internal else ""
+    return (
+        f"fanout {version} listening on {shown_url(host, port, tls=tls)}{apart} (engine {engine})")
+
+
+def shown_url(host: str, port: int, *, tls: bool = False) -> str:
+    """The URL of an address that is listened on; an empty ``host`` is every one."""
     if not host:
         host = "0.0.0.0"
     shown = f"[{host}]" if ":" in host else host
-    scheme = "https" if tls else "http"
-    return f"fanout {version} listening on {scheme}://{shown}:{port} (engine {engine})"
+    return f"{'https' if tls else 'http'}://{shown}:{port}"
 
 
 def _not_a_bad_request(record: logging.LogRecord) -> bool:
