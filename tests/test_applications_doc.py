@@ -266,13 +266,27 @@ async def test_handlers_in_the_ready_server(
     assert not [line for line in server.log if "ERROR" in line or "Traceback" in line]
 
 
+async def test_handlers_are_tested_as_the_document_says(directory: Path) -> None:
+    (directory / "pytest.ini").write_text("[pytest]\nasyncio_mode = strict\n")
+    pytest_run = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_room.py",
+        cwd=directory, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    try:
+        told, _ = await asyncio.wait_for(pytest_run.communicate(), START_S)
+    finally:
+        if pytest_run.returncode is None:
+            pytest_run.kill()
+            await pytest_run.wait()
+    assert pytest_run.returncode == 0 and b"1 passed in" in told, told.decode()
+
+
 def test_the_configuration_has_no_warning(directory: Path) -> None:
     assert load(directory / "config.json", strict=True)[1] == []
 
 
 def test_every_program_is_run() -> None:
     tests = Path(__file__).read_text()
-    assert len(PROGRAMS) == 8
+    assert len(PROGRAMS) == 9
     for name in PROGRAMS:
         module = name.removesuffix(".py")
         assert re.search(rf'"({re.escape(name)}|{module}:\w+)"', tests) or name == "config.json"
