@@ -143,6 +143,23 @@ def test_channels_are_found(page: AdminPage, peers: Any) -> None:
     assert page.driver.find_element(By.TAG_NAME, "h1").text == "nobody/is here"
 
 
+def test_a_channel_without_subscribers_is_opened_by_its_name(
+    page: AdminPage, peers: Any
+) -> None:
+    page.enter()
+    page.go("channels")
+    page.wait(lambda: page.text("summary") == "0 channels", "expected an empty list")
+    page.find("name").send_keys("a/b %")
+    page.find("open").click()
+    page.wait(lambda: page.text("summary") == "0 subscribers", "expected the named channel")
+    assert page.driver.find_element(By.TAG_NAME, "h1").text == "a/b %"
+    page.go("channels/plain%3Alobby")     # as somebody types it
+    page.wait(lambda: page.text("summary") == "0 subscribers", "expected the channel")
+    page.wait(lambda: page.driver.find_element(By.TAG_NAME, "h1").text == "plain:lobby",
+              "expected it by its name")
+    assert page.driver.current_url.endswith("#/channel/plain%3Alobby")
+
+
 def test_publishing_by_hand(page: AdminPage, peers: Any) -> None:
     peer = peers("room 1")
     page.enter()
@@ -232,12 +249,15 @@ def test_nothing_sticks_out_sideways(
     peers(long, "short", *(f"channel-number-{number}" for number in range(5)))
     page.enter()
     page.resize(*size)
-    for where in ("", "channels", "connections", f"channel/{long}"):
+    for where in ("", "channels", "connections", f"channel/{long}", "channel/short"):
         page.go(where)
         page.wait(lambda: page.rows("nodes") or page.text("summary"), "expected the figures")
         page.driver.execute_script(     # as they are after hours
             "for (const each of document.querySelectorAll('.since')) "
             "each.textContent = '23 h 59 min'")
+        page.driver.execute_script(     # and with a name of a node that tells the host
+            "for (const each of document.querySelectorAll('.connections small')) "
+            "each.textContent = 'ip-10-20-130-140_80 · uni_http_stream · protobuf'")
         wide, seen = page.driver.execute_script(
             "return [document.documentElement.scrollWidth, innerWidth]")
         assert wide <= seen == size[0], where
@@ -273,7 +293,9 @@ def test_every_control_has_a_name(page: AdminPage, peers: Any) -> None:
     assert page.find("password").accessible_name == "Password"
     page.enter()
     for where, controls in (
-        ("channels", {"search": "Search channels"}),
+        ("channels", {
+            "search": "Search channels", "name": "Open the channel with this name",
+            "open": "Open"}),
         ("connections", {"search": "Search connections"}),
         ("channel/room", {"data": "Publish", "publish": "Publish"}),
     ):

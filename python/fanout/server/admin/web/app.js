@@ -2,7 +2,7 @@
 
 import { logOut, Refused, view } from "./api.js";
 import { channel } from "./channel.js";
-import { channels } from "./channels.js";
+import { channelAddress, channels } from "./channels.js";
 import { connections } from "./connections.js";
 import { setText } from "./dom.js";
 import { login } from "./login.js";
@@ -112,6 +112,10 @@ class Page {
       name = decodeURIComponent(what);
     } catch {
       location.hash = "#/channels";
+      return;
+    }
+    if (where === "channels" && name) {      // as somebody types it
+      location.replace(channelAddress(name));
       return;
     }
     const kinds = { channels, connections };

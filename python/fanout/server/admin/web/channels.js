@@ -10,7 +10,18 @@ export function channels(page) {
     id: "search", type: "search", placeholder: "Part of a name", autocomplete: "off",
     spellcheck: false, "aria-label": "Search channels", oninput: () => page.hurry(),
   });
-  const open = h("a", { className: "button", id: "open", hidden: true });
+  // Also one in which nobody is: it may have a history, and can be published into.
+  const named = h("input", {
+    id: "name", placeholder: "Open by its name", autocomplete: "off", spellcheck: false,
+    required: true, "aria-label": "Open the channel with this name",
+  });
+  const open = h("form", {
+    className: "opening",
+    onsubmit: (event) => {
+      event.preventDefault();
+      location.hash = channelAddress(named.value);
+    },
+  }, named, h("button", { type: "submit", id: "open" }, "Open"));
   const summary = h("p", { className: "summary", id: "summary", role: "status" });
   const rows = h("tbody");
   page.view.replaceChildren(
@@ -23,12 +34,6 @@ export function channels(page) {
           h("th", { scope: "col", "aria-hidden": "true" }))),
         rows)));
 
-  search.addEventListener("input", () => {
-    // Also one in which nobody is, to publish there.
-    open.hidden = !search.value;
-    open.href = channelAddress(search.value);
-    open.textContent = `Open ${search.value}`;
-  });
   search.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && search.value) location.hash = channelAddress(search.value);
   });

@@ -68,7 +68,7 @@ function fill(row, node, page) {
     setText(name.lastChild, node.why);
     return;
   }
-  const facts = [node.version, node.engine];
+  const facts = [node.version, node.engine.split(" - ")[0]];
   if (node.name !== node.uid) facts.unshift(node.uid.slice(0, 8));
   if (node.draining) facts.unshift("shutting down");
   if (node.uid === page.system.own && page.system.nodes.length > 1) facts.unshift("this page's");
