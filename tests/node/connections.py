@@ -53,9 +53,7 @@ class Connection:
         self.ended: Disconnect | DisconnectCode | None = None
         self.messages: list[bytes] = []
         self.subscribed: list[tuple[str, SubscribeResult]] = []
-        self.subscribed: list[tuple[str, SubscribeResult]] = []
         self.unsubscribed: list[tuple[str, int, str]] = []
-        self.refreshed: list[float] = []
         self.refreshed: list[float] = []
         self.slow = False
         if node not in _encodings:
@@ -108,6 +106,10 @@ class Connection:
     @property
     def outbox(self) -> Outbox:
         return self._outbox
+
+    @property
+    def busy(self) -> bool:
+        return False
 
     def end(self, disconnect: Disconnect | DisconnectCode) -> None:
         self.ended = disconnect
