@@ -117,6 +117,20 @@ async def test_connections_are_told_when_asked_for(
         assert line["transport"] == "websocket" and line["encoding"] == "json"
 
 
+async def test_refused_commands_are_told_when_asked_for(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"client": {"allow_anonymous_connect_without_token": True}}
+    async with serving(settings) as server, await server.client() as peer:
+        for level in ("info", "debug"):
+            log.configure(level, form="json")
+            assert (await peer.error(publish={"channel": "news", "data": 1}))[0] == 103
+        log.configure("info")
+        (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert line["message"] == "a command is refused: 103: permission denied"
+    assert (line["command"], line["channel"]) == ("publish", "news")
+
+
 async def test_nothing_secret_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"client": {"token": {"hmac_secret_key": "k" * 32}}}
     async with serving(settings) as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Iterator
 from time import perf_counter
@@ -144,6 +145,8 @@ class Session(BaseSession):
         try:
             await self._dispatch(command)
         except ClientError as error:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("a command is refused: %s", error, extra=self._known(command))
             self._fail(command, error)
         except Disconnect:
             raise
