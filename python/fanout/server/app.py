@@ -110,16 +110,20 @@ class Server:
         cannot be used, ``OSError`` when the address cannot be had, and
         :exc:`fanout.ClosedError` the second time; nothing is left running then.
         """
+        await self._start()
+        self._tell()
+
+    async def _start(self) -> None:
         if self._started or self._stopping is not None:
             raise ClosedError("a server is started once")
         self._started = True
         try:
-            await self._start()
+            await self._listen()
         except BaseException:
             await self.stop()
             raise
 
-    async def _start(self) -> None:
+    async def _listen(self) -> None:
         for warning in self._warnings:
             logger.warning("%s", warning)
         await self._service.start()
@@ -128,10 +132,12 @@ class Server:
         if self._demo:
             _add_demo(listening.external.router)
         await listening.start()
+
+    def _tell(self) -> None:
         http = self.config.http_server
         logger.info("%s", listening_line(
             fanout.__version__, http.address, self.port, self.node.engine.name,
-            tls=http.tls.enabled, internal=listening.internal_url))
+            tls=http.tls.enabled, internal=self._listening.internal_url))
 
     @property
     def port(self) -> int:
@@ -169,11 +175,16 @@ class Server:
         stops. A second signal ends the process at once. Raises as
         :meth:`start`.
         """
-        await self.start()
-        config = self.config
+        await self._start()
+        # Before anybody is told that it listens, and so may ask it to end.
+        asked = _watch_signals()
+        self._tell()
         try:
-            await _signal()
-            delay = config.shutdown.termination_delay
+            await asked.wait()
+            for number in _SIGNALS:
+                # Not Python's own: its KeyboardInterrupt can get lost in a callback of the loop.
+                asyncio.get_running_loop().add_signal_handler(number, _die_of, number)
+            delay = self.config.shutdown.termination_delay
             if delay:
                 logger.info("going on for %g s before shutting down", delay)
                 await asyncio.sleep(delay)
@@ -233,16 +244,13 @@ def _file(body: bytes, kind: str) -> Callable[[web.Request], Awaitable[web.Respo
     return handle
 
 
-async def _signal() -> None:
-    """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
+def _watch_signals() -> asyncio.Event:
+    """What SIGTERM or SIGINT sets."""
     loop = asyncio.get_running_loop()
-    received = asyncio.Event()
+    asked = asyncio.Event()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, received.set)
-    await received.wait()
-    for number in _SIGNALS:
-        # Not Python's own: its KeyboardInterrupt can get lost in a callback of the loop.
-        loop.add_signal_handler(number, _die_of, number)
+        loop.add_signal_handler(number, asked.set)
+    return asked
 
 
 def _die_of(number: signal.Signals) -> None:
