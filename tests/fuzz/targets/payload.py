@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from json import scanner
 from json.decoder import py_scanstring
-from json.scanner import py_make_scanner
 
 from fanout._frame import json_publication
 from fanout._json import valid_json
@@ -18,9 +19,12 @@ def _refuse(name: str) -> None:
     raise ValueError(name)
 
 
+# Older Pythons take the digits of any script for digits.
+scanner.NUMBER_RE = re.compile(
+    scanner.NUMBER_RE.pattern, scanner.NUMBER_RE.flags & ~re.UNICODE | re.ASCII)
 _plain = json.JSONDecoder(parse_constant=_refuse, parse_int=str, parse_float=str)
 _plain.parse_string = py_scanstring
-_plain.scan_once = py_make_scanner(_plain)
+_plain.scan_once = scanner.py_make_scanner(_plain)
 
 
 def run(data: bytes) -> None:
