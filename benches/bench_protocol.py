@@ -34,8 +34,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,16 @@ SERVER = "benches.wire.serve_fanout"
 @dataclass(frozen=True)
 class Plan:
     connections: int = 1_000
-    per_tick: tuple[int, ...] = (1, 10, 100)
-    passes: int = 9
-    deliveries: int = 200_000
-    """Of one run, about."""
+    ticks: Mapping[int, int] = field(default_factory=lambda: {1: 200, 10: 100, 100: 60})
+    """Publications per tick, and how many ticks a run has: about a second of CPU."""
+    passes: int = 13
     clients: int = 10_000
     storms: int = 3
     quick: bool = False
 
     @classmethod
     def smoke(cls) -> "Plan":
-        return cls(20, (1, 10), passes=1, deliveries=200, clients=100, storms=1, quick=True)
+        return cls(20, {1: 10, 10: 1}, passes=1, clients=100, storms=1, quick=True)
 
 
 def _say(text: str) -> None:
@@ -146,8 +146,7 @@ def measure_deliveries(plan: Plan) -> list[dict[str, Any]]:
             for subject in VARIANTS
         }
         turns = Turns(seed=plan.connections)
-        for per_tick in plan.per_tick:
-            ticks = max(1, plan.deliveries // (plan.connections * per_tick))
+        for per_tick, ticks in plan.ticks.items():
             costs: dict[str, list[float]] = {name: [] for name in running}
             for _ in range(plan.passes):
                 for name in turns.order(running):
