@@ -4,13 +4,13 @@ The language is that of the Centrifuge protocol's ``FilterNode``. Keys, values
 and tags are exact strings, whose hashing and comparing is C alone.
 """
 
-from collections.abc import Mapping
-
 cimport cython
 from cpython.exc cimport PyErr_Clear
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
+
+from fanout._message cimport checked_tags
 
 
 cdef extern from "Python.h":
@@ -166,16 +166,6 @@ cdef int checked_comparison(TagsFilter node) except -1:
         if not node.val:
             raise ValueError(f"a filter's {node.cmp!r} must have a val")
     return what
-
-
-cdef dict checked_tags(tags):
-    if not isinstance(tags, Mapping):
-        raise TypeError(f"tags must be a mapping or None, not {type(tags).__name__}")
-    cdef dict copy = dict(tags)
-    for key, value in copy.items():
-        if type(key) is not str or type(value) is not str:
-            raise TypeError(f"tags must map str to str, not {key!r} to {value!r}")
-    return copy
 
 
 # -- equal filters are one, so that each is asked once per publish

@@ -29,3 +29,4 @@ cdef enum:
 cdef inline bint message_delta(Message message) noexcept:
     """Whether the publisher asked for deltas."""
     return message.number >> DELTA_SHIFT
+cdef dict checked_tags(tags)     # a copy, or TypeError
