@@ -274,14 +274,16 @@ def protocol_section(results: Results) -> list[str]:
         lines += [
             f"CPU time of fanout's server per delivered message of {cells[0]['payload']} bytes, "
             f"{cells[0]['connections']:,} WebSocket connections on one channel; in brackets the "
-            "multiple of plain JSON, the median over passes in which all took a turn. Columns: "
-            "publications per tick.",
+            "multiple of plain JSON, the median over passes in which all took a turn, and the "
+            "bytes of a delivery on the wire. The last row is a control: plain JSON whose payload "
+            "is longer by what recovery adds. Columns: publications per tick.",
             "",
         ]
         rows = [
             [name, *(
                 f"{duration(cell['variants'][name]['cpu_ns'])} "
-                f"({cell['variants'][name]['ratio']:.2f}{TIMES})"
+                f"({cell['variants'][name]['ratio']:.2f}{TIMES}, "
+                f"{cell['variants'][name]['bytes']:.0f} B)"
                 for cell in cells)]
             for name in cells[0]["variants"]
         ]

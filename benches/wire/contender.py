@@ -99,6 +99,10 @@ class Sample:
     p99_ns: int
     max_ns: int
 
+    @property
+    def bytes_per_delivery(self) -> float:
+        return self.bytes / self.deliveries
+
 
 def stop(process: subprocess.Popen[str]) -> None:
     """Wait for a process that was told to end; ask it, and kill it, when it does not."""
