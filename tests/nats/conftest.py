@@ -12,7 +12,7 @@ import pytest
 from fanout import NatsEngine
 from tests.brokers.nats import NatsServer
 from tests.brokers.proxy import CuttingProxy
-from tests.redis.recorder import Told
+from tests.brokers.recorder import Told
 
 MakeEngine = Callable[..., Awaitable[tuple[NatsEngine, Told]]]
 

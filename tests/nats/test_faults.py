@@ -24,8 +24,8 @@ from tests.brokers.nats import NatsServer
 from tests.brokers.ports import Port
 from tests.brokers.proxy import CuttingProxy
 from tests.brokers.publishing import PATIENCE, message, outcomes, until
+from tests.brokers.recorder import Told
 from tests.nats.conftest import MakeEngine
-from tests.redis.recorder import Told
 
 WILD = ChannelOptions(wildcards=True)
 QUICK = {"timeout": 0.4}

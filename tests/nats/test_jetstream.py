@@ -27,10 +27,10 @@ from fanout.nats.streams import check_server
 from tests.brokers.nats import NatsServer
 from tests.brokers.proxy import CuttingProxy
 from tests.brokers.publishing import PATIENCE, message, outcomes, until
+from tests.brokers.recorder import Told
 from tests.nats.conftest import MakeEngine
 from tests.nats.store import count_stored
 from tests.nats.test_faults import QUICK
-from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=1000, history_lifetime=600)
 INFO = ClientInfo("u", "c", b"{}", b"\xff")

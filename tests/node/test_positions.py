@@ -10,6 +10,7 @@ import pytest
 
 from fanout import (
     ChannelOptions,
+    ConnectReply,
     EngineUnavailableError,
     InsufficientStateError,
     Interruption,
@@ -32,15 +33,10 @@ def engine() -> LossyEngine:
 @pytest.fixture
 async def node(engine: LossyEngine) -> AsyncIterator[Node]:
     node = Node(engine, options=OPTIONS, recovery_limit=20)
-    node.on_connect(lambda event: _anybody())
+    node.on_connect(lambda event: ConnectReply(user="u"))
     node.on_subscribe(lambda client, event: None)
     async with node:
         yield node
-
-
-def _anybody() -> object:
-    from fanout import ConnectReply
-    return ConnectReply(user="u")
 
 
 async def fill(node: Node, count: int) -> StreamPosition:

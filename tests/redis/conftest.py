@@ -11,8 +11,8 @@ import pytest
 
 from fanout import RedisEngine
 from tests.brokers.proxy import CuttingProxy
+from tests.brokers.recorder import Told
 from tests.brokers.valkey import ValkeyServer
-from tests.redis.recorder import Told
 
 NewEngine = Callable[..., RedisEngine]
 MakeEngine = Callable[..., Awaitable[tuple[RedisEngine, Told]]]

@@ -19,9 +19,9 @@ from fanout import (
     StreamPosition,
 )
 from tests.brokers.cluster import Cluster, ClusterNode
+from tests.brokers.recorder import Told
 from tests.conformance.engines import PATIENCE
 from tests.redis.conftest import MakeEngine, NewEngine
-from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=100_000, history_lifetime=600)
 

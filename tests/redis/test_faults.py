@@ -24,9 +24,9 @@ from fanout.redis.dial import ServerDialer
 from fanout.redis.link import pack
 from tests.brokers.proxy import CuttingProxy
 from tests.brokers.publishing import PATIENCE, message, outcomes, until
+from tests.brokers.recorder import Told
 from tests.brokers.valkey import ValkeyServer
 from tests.redis.conftest import MakeEngine, NewEngine
-from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=1_000_000, history_lifetime=600)
 QUICK = {"timeout": 0.4, "ping_interval": 0.1}

@@ -16,10 +16,10 @@ from fanout import (
     Message,
     RedisEngine,
 )
+from tests.brokers.recorder import Told
 from tests.brokers.tls import Certificates
 from tests.brokers.valkey import ValkeyServer, redis_binary
 from tests.redis.conftest import MakeEngine, NewEngine
-from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=10, history_lifetime=600)
 SECRET = "p:a@s/s?w#o%rd"

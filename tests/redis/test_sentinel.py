@@ -14,11 +14,11 @@ from fanout import (
     Message,
     RedisEngine,
 )
+from tests.brokers.recorder import Told
 from tests.brokers.sentinel import MASTER_NAME, SentinelSetup
 from tests.brokers.valkey import ValkeyServer
 from tests.conformance.engines import PATIENCE
 from tests.redis.conftest import MakeEngine, NewEngine
-from tests.redis.recorder import Told
 
 KEPT = ChannelOptions(history_size=10_000, history_lifetime=600)
 
