@@ -10,7 +10,6 @@ import pytest
 
 from fanout import (
     ChannelOptions,
-    ConnectReply,
     EngineUnavailableError,
     InsufficientStateError,
     Interruption,
@@ -21,8 +20,7 @@ from fanout import (
 )
 from tests.node.connections import Connection
 from tests.node.engines import LossyEngine, eventually
-
-OPTIONS = ChannelOptions(recover=True, history_size=50, history_lifetime=600)
+from tests.node.recovering import OPTIONS, fill, offsets, recovering_node
 
 
 @pytest.fixture
@@ -32,21 +30,8 @@ def engine() -> LossyEngine:
 
 @pytest.fixture
 async def node(engine: LossyEngine) -> AsyncIterator[Node]:
-    node = Node(engine, options=OPTIONS, recovery_limit=20)
-    node.on_connect(lambda event: ConnectReply(user="u"))
-    node.on_subscribe(lambda client, event: None)
-    async with node:
+    async with recovering_node(engine) as node:
         yield node
-
-
-async def fill(node: Node, count: int) -> StreamPosition:
-    for _ in range(count):
-        position = await node.publish("ch", b"1")
-    return position
-
-
-def offsets(connection: Connection) -> list[int]:
-    return [push["pub"]["offset"] for push in connection.pushes() if "pub" in push]
 
 
 async def settle(node: Node) -> None:

@@ -13,7 +13,6 @@ import pytest
 from fanout import (
     ChannelOptions,
     ClosedError,
-    ConnectReply,
     Disconnect,
     EngineUnavailableError,
     HistoryPage,
@@ -29,8 +28,8 @@ from fanout.positions import Track
 from tests.node import connections
 from tests.node.connections import Connection
 from tests.node.engines import LossyEngine, eventually
+from tests.node.recovering import fill, offsets, recovering_node
 
-OPTIONS = ChannelOptions(recover=True, history_size=50, history_lifetime=600)
 LOST = [("ch", 2500, "insufficient state")]
 CUT = ConnectionError("cut")
 
@@ -46,27 +45,10 @@ def engine() -> LossyEngine:
     return LossyEngine()
 
 
-def made(engine: LossyEngine, **arguments: Any) -> Node:
-    node = Node(engine, options=OPTIONS, recovery_limit=20, **arguments)
-    node.on_connect(lambda event: ConnectReply(user="u"))
-    node.on_subscribe(lambda client, event: None)
-    return node
-
-
 @pytest.fixture
 async def node(engine: LossyEngine) -> AsyncIterator[Node]:
-    async with made(engine) as node:
+    async with recovering_node(engine) as node:
         yield node
-
-
-async def fill(node: Node, count: int) -> StreamPosition:
-    for _ in range(count):
-        position = await node.publish("ch", b"1")
-    return position
-
-
-def offsets(connection: Connection) -> list[int]:
-    return [push["pub"]["offset"] for push in connection.pushes() if "pub" in push]
 
 
 async def settle(node: Node) -> None:
@@ -204,7 +186,7 @@ async def test_a_stream_set_back_where_nothing_was_seen_yet(
 async def test_what_looks_old_does_not_keep_a_channel_from_being_checked(
     engine: LossyEngine
 ) -> None:
-    async with made(engine, position_check_interval=0.005) as node:
+    async with recovering_node(engine, position_check_interval=0.005) as node:
         connection = await Connection.made(node, "ch")
         await fill(node, 40)
         engine.streams.set_back("ch", 35)
@@ -297,7 +279,7 @@ async def test_the_check_of_a_quiet_channel_learns_what_a_verification_needs(
     engine: LossyEngine
 ) -> None:
     """The first client missed nothing, so its read showed no message."""
-    async with made(engine, position_check_interval=0.001) as node:
+    async with recovering_node(engine, position_check_interval=0.001) as node:
         top = await fill(node, 6)
         connection = await Connection.made(node)
         await connection.subscribe("ch", since=top)
@@ -553,7 +535,7 @@ async def test_a_shutdown_does_not_wait_for_a_history_that_cannot_be_read(
     engine: LossyEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = asyncio.all_tasks()
-    node = made(engine)
+    node = recovering_node(engine)
     await node.run()
     queue = node.subscribe("ch")
     await queue
@@ -576,7 +558,7 @@ async def test_a_shutdown_during_the_reads(
 ) -> None:
     """A subscription opens, a client recovers, a channel is repaired and one checked."""
     before = asyncio.all_tasks()
-    node = made(engine, position_check_interval=0.001)
+    node = recovering_node(engine, position_check_interval=0.001)
     await node.run()
     await Connection.made(node, "gap", "quiet")
     seen = await fill(node, 3)
@@ -610,7 +592,7 @@ async def _opened(queue: Awaitable[object]) -> object:
 
 
 async def test_link_events_after_the_end_do_nothing(engine: LossyEngine) -> None:
-    node = made(engine)
+    node = recovering_node(engine)
     told: list[object] = []
     node.on_interruption(told.append)
     node.on_restoration(told.append)
