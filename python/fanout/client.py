@@ -595,7 +595,7 @@ class Client:
                 self._pending = None
 
     def _remember(self, channel: str, subscription: ClientSubscription) -> None:
-        if subscription.is_plain:
+        if subscription.is_plain and subscription.deadline is None:
             return
         if self._subscriptions is None:
             self._subscriptions = {}

@@ -170,6 +170,19 @@ async def test_a_subscription_is_refreshed_by_the_client() -> None:
         assert caught.value.code == 107
 
 
+async def test_a_subscription_refreshed_for_ever_does_not_expire() -> None:
+    async with made() as node:
+        connects(node)
+        soon = time.time() + SOON
+        node.on_subscribe(lambda client, event: SubscribeReply(expire_at=soon))
+        node.on_sub_refresh(lambda client, event: SubRefreshReply())
+        connection = await Connection.made(node, "a", "b")
+        assert await connection.client.sub_refresh(SubRefreshEvent("a", "token")) == 0
+        await eventually(lambda: bool(connection.unsubscribed))
+        assert connection.unsubscribed == [("b", 2501, "subscription expired")]
+        assert connection.client.channels == ["a"]
+
+
 async def test_a_subscription_is_refreshed_by_the_node() -> None:
     async with made() as node:
         connects(node)
