@@ -19,7 +19,7 @@ from fanout.client_subscription import (
     SubscribeResult,
     effective_options,
 )
-from fanout.client_transport import ClientTransport, ConnectResult
+from fanout.client_transport import ClientTransport, ClosedTransport, ConnectResult
 from fanout.codes import ClientError, Disconnect, DisconnectCode
 from fanout.deadline import Deadline
 from fanout.errors import BackpressureError, EngineUnavailableError
@@ -152,8 +152,9 @@ class Client:
     ) -> None:
         """End the connection; does nothing the second time."""
         if not self.closed:
+            transport = self._transport
             self.close(disconnect)
-            self._transport.end(disconnect)
+            transport.end(disconnect)
 
     # ---- commands ------------------------------------------------------
 
@@ -418,6 +419,7 @@ class Client:
             self._presence_timer = None
         if self._deadline is not None:
             self._deadline.cancel()
+            self._deadline = None
         node = self.node
         node.counters.disconnected(disconnect.code)
         departures = [self._departure(channel) for channel in self.channels]
@@ -426,6 +428,8 @@ class Client:
             subscription.end()
         for channel in node.hub.remove(self._transport.outbox):
             node.interest.vacated(channel)
+        # What carries it refers to it: both would be left to the garbage collector.
+        self._transport = ClosedTransport(self._transport.outbox)
         if not self.connected:
             return
         node.exit(self)
@@ -735,7 +739,7 @@ class Client:
         except Disconnect as disconnect:
             self.disconnect(disconnect)
             return True
-        if self._subscription(channel) is not subscription:
+        if self.closed or self._subscription(channel) is not subscription:
             return True     # it left meanwhile
         return self._prolong_subscription(channel, reply)
 

@@ -34,6 +34,7 @@ class ClientSubscription:
         """It is left: nothing expires any more."""
         if self.deadline is not None:
             self.deadline.cancel()
+            self.deadline = None
 
 
 @dataclass(frozen=True, slots=True)

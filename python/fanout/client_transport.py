@@ -10,7 +10,7 @@ from fanout._outbox import Outbox
 from fanout.client_subscription import SubscribeResult
 from fanout.codes import Disconnect, DisconnectCode
 
-__all__ = ["ClientTransport", "ConnectResult"]
+__all__ = ["ClientTransport", "ClosedTransport", "ConnectResult"]
 
 
 class ClientTransport(Protocol):
@@ -43,6 +43,36 @@ class ClientTransport(Protocol):
     def push_refresh(self, expire_at: float) -> None:
         """The application prolonged the connection until ``expire_at``; 0 is for ever."""
         ...
+
+
+class ClosedTransport:
+    """What a closed client has of its connection: ``outbox``, in no channel any more.
+
+    An application may keep the client, and a command that was under way may
+    end later: neither keeps the connection, and nothing is sent.
+    """
+
+    __slots__ = ("outbox",)
+
+    busy = False
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+
+    def end(self, disconnect: Disconnect | DisconnectCode) -> None:
+        pass
+
+    def push_message(self, data: bytes) -> None:
+        pass
+
+    def push_subscribe(self, channel: str, result: SubscribeResult) -> None:
+        pass
+
+    def push_unsubscribe(self, channel: str, code: int, reason: str) -> None:
+        pass
+
+    def push_refresh(self, expire_at: float) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,14 +42,18 @@ class Deadline:
         self._grace = grace
         self._prolong = prolong
         self._expire = expire
-        self._timer = Timer(node.expiry, self._on_timer)
+        self._timer: Timer | None = None    # refers back: there only while something is to expire
 
     def set(self, at: float) -> None:
         """Let it be over at ``at`` (seconds since 1970; 0: never)."""
         self.at = at
         if not at:
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             return
+        if self._timer is None:
+            self._timer = Timer(self._node.expiry, self._on_timer)
         delay = at - time.time() + (self._grace if self._prolong is None else 0.0)
         self._timer.start(max(0.0, delay))
 
@@ -69,7 +73,10 @@ class Deadline:
         except Exception as error:
             # What may be a passing failure of the application ends nothing at once.
             log.warning("what expires could not be prolonged: %r", error)
-            if self.at == at and time.time() + RETRY < at + self._grace:
+            if (
+                self._timer is not None and self.at == at
+                and time.time() + RETRY < at + self._grace
+            ):
                 self._timer.start(RETRY)
                 return
             prolonged = False
