@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -205,3 +206,20 @@ async def test_a_storm_of_refused_tokens(capsys: pytest.CaptureFixture[str]) -> 
         if "more lines like this: a token is refused" in line)
     assert len(refused) < 3 * LINES
     assert len(refused) + kept_back == 3 * LINES
+
+
+@pytest.mark.parametrize("head", [b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nx\x8bxxx",
+                                  b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"])
+async def test_a_body_that_cannot_be_read_is_its_senders_concern(
+    head: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving({"client": {"insecure": True}, "sse": {"enabled": True}}) as server:
+        log.configure("info")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST /emulation HTTP/1.1\r\nHost: x\r\n" + head)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        # The connection is of no more use, and the next request should not be sent over it.
+        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+        assert b"\r\nconnection: close" in answer.lower() or answer.startswith(b"HTTP/1.0 ")
+    assert "ERROR" not in capsys.readouterr().err

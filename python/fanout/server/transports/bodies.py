@@ -26,7 +26,9 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="the request's body did not come in time\n") from None
     except (ConnectionError, HttpProcessingError, web.RequestPayloadError):
-        raise web.HTTPBadRequest(text="the request's body cannot be read\n") from None
+        refusal = web.HTTPBadRequest(text="the request's body cannot be read\n")
+        refusal.force_close()   # where the next request would begin nobody knows
+        raise refusal from None
     return bytes(body)
 
 
