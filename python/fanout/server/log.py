@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web import RequestPayloadError
 
 from fanout.server.config import LOG_LEVELS
 from fanout.server.log_limit import Sparing
@@ -175,4 +174,6 @@ def shown_url(host: str, port: int, *, tls: bool = False) -> str:
 def _not_a_bad_request(record: logging.LogRecord) -> bool:
     """A peer that does not speak HTTP gets its answer, and no line in the log."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, (HttpProcessingError, RequestPayloadError))
+    # What reads a body has an exception of its own, caused by the parser's.
+    return not any(isinstance(one, HttpProcessingError) for one in (
+        error, error.__cause__ if error else None))
