@@ -232,6 +232,25 @@ async def test_a_batch_has_a_bound(api: Backend) -> None:
     body = '{"commands": [' + ",".join(["{}"] * 100_001) + "]}"
     status, _, said = await api.send("/api/batch", body)
     assert (status, said) == (413, b"a batch may have at most 100000 commands\n")
+    status, _, said = await api.send("/api", "{}" * 100_001)
+    assert (status, said) == (413, b"a request may have at most 100000 commands\n")
+
+
+@pytest.mark.parametrize("form", ["batch", "older"])
+async def test_others_have_their_turn_between_commands(api: Backend, form: str) -> None:
+    publish: dict[str, Any] = {"channel": "a", "data": 1}
+    commands = ["batch", json.dumps({"commands": [{"publish": publish}] * 3000})]
+    if form == "older":
+        commands = ["", json.dumps({"method": "publish", "params": publish}) * 3000]
+    await api.call("publish", **publish)
+    offsets = set()
+    calling = asyncio.create_task(api.send(f"/api/{commands[0]}".rstrip("/"), commands[1]))
+    while not calling.done():
+        await asyncio.sleep(0)
+        offsets.add((await api.server.node.history_stream("a", limit=0)).position.offset)
+    assert (await calling)[0] == 200
+    # What is seen are the first and the last, and some on the way.
+    assert {1, 3001} < offsets
 
 
 async def test_an_empty_batch(api: Backend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from fanout.server.api import errors, types
 from fanout.server.api.errors import APIError
-from fanout.server.api.methods import METHODS, ServerAPI
+from fanout.server.api.methods import METHODS, TURN, ServerAPI
 from fanout.server.transports.bodies import read_body
 
 __all__ = ["BODY_LIMIT", "ServerAPIEndpoint"]
@@ -21,7 +22,7 @@ __all__ = ["BODY_LIMIT", "ServerAPIEndpoint"]
 log = logging.getLogger("fanout.server")
 
 BODY_LIMIT = 16 * 1024 * 1024       # bytes of one request
-MOST_COMMANDS = 100_000             # of one batch
+MOST_COMMANDS = 100_000             # of one batch, or of one request of the older form
 ERROR_MODE_HEADER = "X-Centrifugo-Error-Mode"
 
 # The numbers that the older form of a command knows its methods by.
@@ -156,9 +157,7 @@ class ServerAPIEndpoint:
     async def _batch(self, request: web.Request) -> web.StreamResponse:
         batch = _decoded(self._batch_decoder, await read_body(request, BODY_LIMIT))
         if len(batch.commands or ()) > MOST_COMMANDS:
-            raise web.HTTPRequestEntityTooLarge(
-                max_size=MOST_COMMANDS, actual_size=len(batch.commands or ()),
-                text=f"a batch may have at most {MOST_COMMANDS} commands\n")
+            raise _too_many("a batch")
         calls: list[tuple[str, types.Request] | None] = []
         for command in batch.commands or ():
             name = next((name for name in METHODS if getattr(command, name) is not None), None)
@@ -184,9 +183,13 @@ class ServerAPIEndpoint:
             raise _bad_body(error) from None
         if not commands:
             raise web.HTTPBadRequest(text="the request has no command\n")
-        replies = [await self._command(command) for command in commands]
+        replies = []
+        for number, command in enumerate(commands):
+            replies.append(_one_line(await self._command(command)))
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)
         return web.Response(
-            body=b"\n".join(_one_line(reply) for reply in replies),
+            body=b"\n".join(replies),
             content_type="application/json")
 
     async def _command(self, command: LegacyCommand) -> LegacyReply:
@@ -244,12 +247,20 @@ def _bad_body(error: Exception) -> web.HTTPBadRequest:
     return web.HTTPBadRequest(text=f"the request cannot be read: {error}\n")
 
 
+def _too_many(what: str) -> web.HTTPRequestEntityTooLarge:
+    return web.HTTPRequestEntityTooLarge(
+        max_size=MOST_COMMANDS, actual_size=MOST_COMMANDS + 1,
+        text=f"{what} may have at most {MOST_COMMANDS} commands\n")
+
+
 def _values(text: str) -> list[str]:
     """The JSON values of a text, one after the other, with or without space between."""
     scan = json.JSONDecoder().raw_decode
-    values = []
+    values: list[str] = []
     at = 0
     while (at := _skip_space(text, at)) < len(text):
+        if len(values) == MOST_COMMANDS:
+            raise _too_many("a request")
         start = at
         _, at = scan(text, start)
         values.append(text[start:at])

@@ -25,10 +25,11 @@ from fanout.server.api.errors import APIError, as_api_error, bad_request
 from fanout.server.permissions import fits_format
 from fanout.server.rules import ChannelSource, Rules
 
-__all__ = ["METHODS", "Method", "RPCHandler", "ServerAPI"]
+__all__ = ["METHODS", "TURN", "Method", "RPCHandler", "ServerAPI"]
 
 MOST_CHANNELS = 100_000     # channels of one broadcast
 BATCH_SIZE = 1024       # calls of a parallel batch that are under way together
+TURN = 128              # calls in a row, before others have their turn
 
 RPCHandler = Callable[[bytes], bytes | Awaitable[bytes | None] | None]
 
@@ -125,6 +126,8 @@ class ServerAPI:
                         results[number] = await self.call(*call)
                     except APIError as error:
                         results[number] = error
+                if number % TURN == TURN - 1:
+                    await asyncio.sleep(0)
 
         await asyncio.gather(*(
             work() for _ in range(min(BATCH_SIZE, len(calls)) if parallel else 1)))
