@@ -30,6 +30,7 @@ from fanout.errors import BackpressureError, FanoutError, SurveyError
 from fanout.events import RefreshReply, SubscribeReply
 from fanout.pattern import channel_pattern
 from fanout.peers import NodeInfo, Peers
+from fanout.positions import Positions
 from fanout.registration import Registration
 from fanout.roster import Roster, Target
 from fanout.surveys import ANSWER, LEFT, QUESTION, SurveyHandler, Surveys
@@ -40,6 +41,7 @@ __all__ = ["ClusterNode"]
 log = logging.getLogger("fanout")
 
 CHANNELS = "channels"       # the survey behind channel_counts
+REMOVED = "history_removed"     # the control message that tells of a channel's history
 
 
 class ClusterNode(Registration, abc.ABC):
@@ -50,6 +52,7 @@ class ClusterNode(Registration, abc.ABC):
     """
 
     engine: Engine
+    positions: Positions
     _peers: Peers
 
     def __init__(self, user_connection_limit: int) -> None:
@@ -158,6 +161,19 @@ class ClusterNode(Registration, abc.ABC):
         """Prolong a user's connections, or one of them, or end them as expired; on all nodes."""
         await self._order(RefreshOrder(Target(user, client, session), reply))
 
+    async def remove_history(self, channel: str) -> None:
+        """Forget the kept messages of ``channel``; its position stays.
+
+        Also what the nodes keep of them for clients that come back: here at
+        once, elsewhere when they hear of it. Raises what the engine raises,
+        and that as well when the other nodes could not be told: done again, it
+        is told again.
+        """
+        await self.engine.remove_history(channel)
+        self.positions.forget_readings(channel)
+        params = json.dumps({"channel": channel}).encode()
+        await self._tell(ControlMessage(self.uid, REMOVED, params))
+
     # ---- the other nodes -----------------------------------------------
 
     async def survey(
@@ -253,6 +269,8 @@ class ClusterNode(Registration, abc.ABC):
             self.surveys.on_question(message)
         elif message.method == ANSWER:
             self.surveys.on_answer(message)
+        elif message.method == REMOVED:
+            self.positions.forget_readings(_removed(message.params))
         elif message.method == "shutdown":
             json.loads(message.params)
             self._peers.left(message.uid)
@@ -286,6 +304,15 @@ class ClusterNode(Registration, abc.ABC):
             if channel in counts:
                 counts[channel] -= 1
         return json.dumps({channel: count for channel, count in counts.items() if count}).encode()
+
+
+def _removed(params: bytes) -> str:
+    """The channel whose history another node removed."""
+    said = json.loads(params)
+    if type(said) is not dict or type(said["channel"]) is not str:
+        raise TypeError(f"no node removes the history of {said!r}")
+    channel: str = said["channel"]
+    return channel
 
 
 def _tell_failure(message: ControlMessage, done: asyncio.Future[None]) -> None:

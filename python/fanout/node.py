@@ -492,11 +492,6 @@ class Node(ClusterNode):
         """As :meth:`fanout.Engine.history_stream`."""
         return await self.engine.history_stream(channel, since, limit, reverse)
 
-    async def remove_history(self, channel: str) -> None:
-        """Forget the kept messages of ``channel``."""
-        await self.engine.remove_history(channel)
-        self.positions.forget_readings(channel)
-
     # ---- figures -------------------------------------------------------
 
     def stats(self) -> NodeStats:

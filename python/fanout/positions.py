@@ -50,10 +50,11 @@ class Reading:
     """
 
     __slots__ = (
-        "is_full", "page", "page_bytes", "recorded", "recorded_bytes", "used", "waiting",
+        "doubts", "is_full", "page", "page_bytes", "recorded", "recorded_bytes", "used",
+        "waiting",
     )
 
-    def __init__(self, page: asyncio.Task[HistoryPage]) -> None:
+    def __init__(self, page: asyncio.Task[HistoryPage], doubts: int) -> None:
         self.page = page
         self.page_bytes = 0
         page.add_done_callback(self._measure)
@@ -62,6 +63,9 @@ class Reading:
         self.waiting = 0
         self.used = True        # since it was last looked at whether anybody comes
         self.is_full = False    # something was delivered that is not recorded
+        # Of any link when it began: what other nodes say of histories that they removed
+        # comes over one of them, which need not be the channel's, and may be lost with it.
+        self.doubts = doubts
 
     @property
     def is_large(self) -> bool:
@@ -174,11 +178,16 @@ class Track:
     def _begin(self, position: StreamPosition, last: Message | None) -> None:
         self.offset, self.epoch, self.last = position.offset, position.epoch, last
 
+    def forget_readings(self) -> None:
+        """Whoever comes from now on, or recovers and waits, reads what is there then."""
+        self.readings.clear()
+        self.newest = None
+
     def _lose(self) -> None:
         self.whole = False
         self._positions.num_lost += 1
-        # What they read and recorded may be of what the stream is no more: they read again.
-        self.readings.clear()
+        # What they read and recorded may be of what the stream is no more.
+        self.forget_readings()
 
     def _is_another(self, message: Message) -> bool:
         """Not the one that was delivered with this offset."""
@@ -234,6 +243,7 @@ class Positions:
         self._tracks: dict[str, Track] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.get = self._tracks.get
+        self._doubts = 0        # how often a link broke or came back
         self.num_repairs = 0
         self.num_lost = 0       # streams of which something was lost to subscribers
 
@@ -275,9 +285,13 @@ class Positions:
         """
         while True:
             reading = track.readings.get(since)
-            if reading is None or reading.is_full or track.outlived(reading, since):
+            if (
+                reading is None or reading.is_full or reading.doubts != self._doubts
+                or track.outlived(reading, since)
+            ):
                 reading = track.readings[since] = Reading(self.start(
-                    self._engine.history_stream(track.channel, since, self._limit or None)))
+                    self._engine.history_stream(track.channel, since, self._limit or None)),
+                    self._doubts)
                 self._keep(track, since, reading)
             reading.waiting += 1
             reading.used = True
@@ -384,9 +398,8 @@ class Positions:
             track = watched()
             if track is None or track.readings.get(since) is not reading:
                 return
-            if reading.waiting or (
-                reading.used and loop.time() < end and not reading.is_large
-            ):
+            wanted = reading.waiting or (reading.used and not reading.is_large)
+            if not reading.page.done() or (wanted and loop.time() < end):
                 reading.used = False
                 loop.call_later(SHARED_FOR, look)
             else:
@@ -402,16 +415,17 @@ class Positions:
         """What was read of the channel's history is not there any more."""
         track = self.get(channel)
         if track is not None:
-            track.readings.clear()
+            track.forget_readings()
 
     def doubt(self, channels: Collection[str], *, cut: bool) -> None:
         """The engine's link broke, or is back: the streams may have been set back."""
+        self._doubts += 1
         for channel in channels:
             track = self.get(channel)
             if track is not None:
                 track.verify = True
                 track.cut = cut
-                track.readings.clear()      # and so may be what is being read
+                track.forget_readings()     # and so may be what is being read
                 if cut:
                     track.take_held()       # or waits; the history has it, if anything has
 

@@ -115,6 +115,30 @@ async def test_a_storm_reads_once() -> None:
         assert reads <= 2
 
 
+async def test_who_comes_after_a_removal_does_not_share_a_read_of_before() -> None:
+    async with made(UNASKED) as node:
+        await Connection.made(node, "a")
+        await node.publish("a", b"1")
+        history, read, go = node.engine.history_stream, asyncio.Event(), asyncio.Event()
+
+        async def held_up(*args: Any, **kwargs: Any) -> Any:
+            page = await history(*args, **kwargs)
+            read.set()
+            await go.wait()
+            return page
+
+        node.engine.history_stream = held_up       # type: ignore[method-assign]
+        before, after = [await Connection.made(node) for _ in range(2)]
+        first = asyncio.create_task(before.subscribe("a"))
+        await read.wait()
+        node.engine.history_stream = history       # type: ignore[method-assign]
+        await node.remove_history("a")
+        async with asyncio.timeout(10):
+            assert data(await after.subscribe("a")) is None
+        go.set()
+        assert data(await first) == [b"1"]      # it asked before
+
+
 async def test_what_is_published_meanwhile_is_the_newest_and_comes_once() -> None:
     async with made(UNASKED) as node:
         first = await Connection.made(node, "a")

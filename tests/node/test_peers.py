@@ -81,7 +81,8 @@ def test_an_info_comes_back() -> None:
 
 
 @pytest.mark.parametrize("params", [b"", b"[]", b"{", b'{"uid": 1}', b"\xff", b"7", b'{"x": 1}'])
-@pytest.mark.parametrize("method", ["node", "disconnect", "unsubscribe", "shutdown", "unknown"])
+@pytest.mark.parametrize("method", [
+    "node", "disconnect", "unsubscribe", "history_removed", "shutdown", "unknown"])
 async def test_rubbish_from_another_node_is_logged(
     method: str, params: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,7 +130,8 @@ async def test_nobody_speaks_for_this_node() -> None:
         assert [info.uid for info in node.info()] == [node.uid]
 
 
-@pytest.mark.parametrize("method", ["node", "disconnect", "unsubscribe", "shutdown"])
+@pytest.mark.parametrize("method", [
+    "node", "disconnect", "unsubscribe", "history_removed", "shutdown"])
 async def test_deeply_nested_rubbish_is_logged(
     method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,6 +169,16 @@ async def test_an_order_that_no_node_has_given_is_refused_whole(
         assert connection.client.channels == ["a"]
     assert "cannot be read" in caplog.text
     assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("channel", [None, 7, ["a"], {"a": 1}, True], ids=str)
+async def test_a_removal_that_no_node_has_told(
+    channel: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Node() as node:
+        params = json.dumps({"channel": channel}).encode()
+        node.on_control(ControlMessage("other", "history_removed", params))
+    assert "cannot be read" in caplog.text
 
 
 async def test_a_node_that_tells_nothing_does_not_answer() -> None:

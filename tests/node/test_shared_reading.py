@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 import fanout.positions
-from fanout import ChannelOptions, ConnectReply, Node, StreamPosition, SubscribeReply
+from fanout import (
+    ChannelOptions,
+    ConnectReply,
+    EngineUnavailableError,
+    Node,
+    StreamPosition,
+    SubscribeReply,
+)
 from tests.node.connections import Connection
 from tests.node.engines import eventually
 
@@ -82,6 +89,21 @@ async def test_what_is_removed_is_not_given() -> None:
         assert await recovered(node, seen) == [2]
         await node.remove_history("a")
         assert await recovered(node, seen) is None
+
+
+async def test_whatever_link_breaks_or_comes_back_it_is_read_again() -> None:
+    """What others said of the history may have been lost with it."""
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"1")
+        reads = count_reads(node)
+        assert await recovered(node, seen) == [2]
+        node.on_link_lost(["another"], EngineUnavailableError("gone"))
+        assert await recovered(node, seen) == [2]
+        assert await recovered(node, seen) == [2]
+        node.on_link_restored(["another"])
+        assert await recovered(node, seen) == [2]
+        assert reads == [seen] * 3
 
 
 async def test_it_ends_a_moment_after_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,3 +188,41 @@ async def test_what_is_large_is_shared_by_those_who_wait_alone(
         assert track is not None and not track.readings
         assert await recovered(node, seen) == missed
         assert reads == [seen, seen]
+
+
+async def test_it_ends_though_somebody_always_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.01)
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR_AT_MOST", 0.05)
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"1")
+        reads = count_reads(node)
+
+        async def come() -> None:
+            while len(reads) < 3:
+                assert await recovered(node, seen) == [2]
+
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(come() for _ in range(10)))
+
+
+async def test_a_read_that_takes_long_is_not_begun_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.001)
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR_AT_MOST", 0.001)
+    async with made() as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"1")
+        history, reads = node.engine.history_stream, 0
+
+        async def slow(*args: Any, **more: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            await asyncio.sleep(0.02)       # its time as a shared one is over long before
+            return await history(*args, **more)
+
+        node.engine.history_stream = slow       # type: ignore[method-assign]
+        async with asyncio.timeout(10):
+            assert await recovered(node, seen) == [2]
+        assert reads == 1
