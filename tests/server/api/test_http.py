@@ -236,10 +236,11 @@ async def test_a_batch_has_a_bound(api: Backend) -> None:
     assert (status, said) == (413, b"a request may have at most 100000 commands\n")
 
 
-@pytest.mark.parametrize("form", ["batch", "older"])
+@pytest.mark.parametrize("form", ["batch", "parallel batch", "older"])
 async def test_others_have_their_turn_between_commands(api: Backend, form: str) -> None:
     publish: dict[str, Any] = {"channel": "a", "data": 1}
-    commands = ["batch", json.dumps({"commands": [{"publish": publish}] * 3000})]
+    batch = {"commands": [{"publish": publish}] * 3000, "parallel": form == "parallel batch"}
+    commands = ["batch", json.dumps(batch)]
     if form == "older":
         commands = ["", json.dumps({"method": "publish", "params": publish}) * 3000]
     await api.call("publish", **publish)

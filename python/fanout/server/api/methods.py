@@ -118,6 +118,8 @@ class ServerAPI:
         """Do several calls, one after the other or together; None is no known method."""
         results: list[types.Result | APIError] = [APIError(errors.METHOD_NOT_FOUND)] * len(calls)
         waiting = iter(enumerate(calls))
+        # Those that work together all have theirs in one turn of the loop.
+        turn = 1 if parallel else TURN
 
         async def work() -> None:
             for number, call in waiting:
@@ -126,7 +128,7 @@ class ServerAPI:
                         results[number] = await self.call(*call)
                     except APIError as error:
                         results[number] = error
-                if number % TURN == TURN - 1:
+                if number % turn == turn - 1:
                     await asyncio.sleep(0)
 
         await asyncio.gather(*(
