@@ -63,6 +63,7 @@ async def work_done(node: Node) -> None:
 @pytest.mark.parametrize("client_refresh", [True, False])
 async def test_a_client_that_is_closed(client_refresh: bool) -> None:
     options = ChannelOptions(presence=True, join_leave=True)
+    freed: list[weakref.ref[Any]]
     async with Node(options=options) as node:
         before = len(node.expiry), deadlines()
         connection = await made(node, client_refresh=client_refresh)

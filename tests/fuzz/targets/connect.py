@@ -11,7 +11,7 @@ from fanout._framing import WebSocketFraming
 from fanout.codes import ClientError, Disconnect
 from fanout.server.session import UniSession
 from fanout.server.transports.sse import connect_request
-from fanout.server.transports.uni_http_stream import decode_connect
+from fanout.server.transports.uni_http_stream import connect_request_of
 from tests.fuzz.harness import (
     Sink,
     http_request,
@@ -40,7 +40,7 @@ async def _connect(data: bytes) -> None:
         sink = Sink(server, session, WebSocketFraming(1))
         session.open(sink)
         try:
-            request = decode_connect(session, body)
+            request = connect_request_of(body)
         except web.HTTPBadRequest:
             session.on_lost()
             return

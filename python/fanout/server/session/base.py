@@ -26,6 +26,7 @@ from fanout.node import Node
 from fanout.server.log import fields, logger
 from fanout.server.protocol import Protocol
 from fanout.server.protocol import messages as wire
+from fanout.server.session.lost import LostSink
 from fanout.server.session.requests import subscribe_event
 from fanout.server.session.results import subscribe_push, subscribe_result, time_left
 
@@ -100,22 +101,30 @@ class BaseSession:
         self._settings = settings
         self._protocol = protocol
         self._request: SessionRequest | None = request
-        self.client = Client(
-            node, str(uuid.uuid4()), self,
-            session=secrets.token_urlsafe(24) if request.transport in _WITH_SESSION_ID else "",
-            transport_name=request.transport, encoding=protocol.name)
+        self.client: Client
         self._sink: FrameSink
         self._ping: Callable[[], None] | None = None
         self._awaits_pong = False
         self._next_ping = 0.0
-        self._timer = Timer(node.expiry, self._on_timer)
+        self._timer: Timer | None = None    # until it is cleaned up
 
     # ---- the connection's side -----------------------------------------
 
     def open(self, sink: FrameSink, ping: Callable[[], None] | None = None) -> None:
-        """Begin. ``ping`` sends the transport's own pings in place of the protocol's."""
+        """Begin. ``ping`` sends the transport's own pings in place of the protocol's.
+
+        Client and timer refer back, so they are made here: a session that is
+        never opened, for a peer that is gone, has nothing to end.
+        """
+        request = self._request
+        assert request is not None      # until the connect
+        self.client = Client(
+            self._node, str(uuid.uuid4()), self,
+            session=secrets.token_urlsafe(24) if request.transport in _WITH_SESSION_ID else "",
+            transport_name=request.transport, encoding=self._protocol.name)
         self._sink = sink
         self._ping = ping
+        self._timer = Timer(self._node.expiry, self._on_timer)
         self._timer.start(self._settings.stale_close_delay)
         if self.client.session:
             self._node.add_session(self.client.session, self)
@@ -123,6 +132,8 @@ class BaseSession:
     def on_lost(self) -> None:
         """The connection is gone."""
         self._finish(codes.DISCONNECT_CONNECTION_CLOSED)
+        self._sink = LostSink(self._sink.outbox)
+        self._ping = None
 
     def on_broken(self, code: int, reason: str) -> None:
         """The peer broke the transport's protocol; ``code`` is the transport's."""
@@ -134,7 +145,7 @@ class BaseSession:
         if not self._awaits_pong:
             raise codes.DISCONNECT_BAD_REQUEST()
         self._awaits_pong = False
-        self._timer.start(max(0.0, self._next_ping - time.monotonic()))
+        self._start_timer(max(0.0, self._next_ping - time.monotonic()))
 
     def disconnect_push(self, code: int, reason: str) -> bytes:
         """The push that says why, for transports without a close frame."""
@@ -239,7 +250,7 @@ class BaseSession:
         if self._settings.ping_interval:
             # Spread out: clients that came together must not be pinged together.
             self._start_ping(self._settings.ping_interval * random.uniform(0.5, 1.0))
-        else:
+        elif self._timer is not None:
             self._timer.cancel()
         self._log(logging.DEBUG, "a client connected")
         self.client.announce_connected()
@@ -259,7 +270,11 @@ class BaseSession:
 
     def _start_ping(self, delay: float) -> None:
         self._next_ping = time.monotonic() + delay
-        self._timer.start(delay)
+        self._start_timer(delay)
+
+    def _start_timer(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.start(delay)
 
     def _on_timer(self) -> None:
         if not self._next_ping:         # its connect is not answered
@@ -275,7 +290,7 @@ class BaseSession:
             self._awaits_pong = True
             self._start_ping(self._settings.ping_interval)
             if self._expects_pongs:
-                self._timer.start(self._settings.pong_timeout)
+                self._start_timer(self._settings.pong_timeout)
 
     def _finish(self, disconnect: DisconnectCode) -> None:
         if not self.client.closed:
@@ -299,7 +314,9 @@ class BaseSession:
                 encoding=client.encoding, **told))
 
     def _clean_up(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self.client.session:
             self._node.remove_session(self.client.session)
 

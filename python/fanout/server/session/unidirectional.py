@@ -13,7 +13,15 @@ from fanout.server.protocol import messages as wire
 from fanout.server.session.base import BaseSession, SessionRequest, SessionSettings
 from fanout.server.session.results import time_left
 
-__all__ = ["UniSession"]
+__all__ = ["UniSession", "decode_connect"]
+
+
+def decode_connect(data: bytes) -> wire.ConnectRequest:
+    """What a one-way client wants to connect with; ``b""`` is an empty request.
+
+    Raises ``ValueError`` or ``RecursionError`` when it cannot be read.
+    """
+    return UNI_JSON.decode_connect(data) if data else wire.ConnectRequest()
 
 
 class UniSession(BaseSession):
@@ -23,13 +31,6 @@ class UniSession(BaseSession):
 
     def __init__(self, node: Node, settings: SessionSettings, request: SessionRequest) -> None:
         super().__init__(node, settings, request, UNI_JSON)
-
-    def decode_connect(self, data: bytes) -> wire.ConnectRequest:
-        """The connect request that came with the HTTP request; ``b""`` is an empty one.
-
-        Raises ``ValueError`` or ``RecursionError`` when it cannot be read.
-        """
-        return self._protocol.decode_connect(data) if data else wire.ConnectRequest()
 
     async def connect(self, request: wire.ConnectRequest) -> None:
         """Connect, and send what came of it.

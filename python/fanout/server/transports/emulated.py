@@ -74,7 +74,8 @@ class EmulatedConnection(StreamConnection):
         self.resume_reading()
 
     def connection_lost(self, error: BaseException | None) -> None:
-        self._emulated.pop(self._two_way.client.session, None)
+        if self._transport is not None:         # it was begun
+            self._emulated.pop(self._two_way.client.session, None)
         super().connection_lost(error)
         self.resume_reading()
 

@@ -8,6 +8,7 @@ from fanout.server.config import UniHttpStreamConfig, UniSseConfig
 from fanout.server.protocol import UNI_JSON
 from fanout.server.protocol.messages import ConnectRequest
 from fanout.server.session import UniSession
+from fanout.server.session.unidirectional import decode_connect
 from fanout.server.transports.admission import cors
 from fanout.server.transports.bodies import read_body
 from fanout.server.transports.encodings import Encoding
@@ -18,7 +19,7 @@ from fanout.server.transports.stream import check_version, stream_head
 from fanout.server.transports.takeover import take_over
 from fanout.server.transports.uni_stream import UniStreamConnection
 
-__all__ = ["UniHttpStreamEndpoint", "UniSseEndpoint", "decode_connect"]
+__all__ = ["UniHttpStreamEndpoint", "UniSseEndpoint", "connect_request_of"]
 
 
 class UniHttpStreamEndpoint:
@@ -39,9 +40,9 @@ class UniHttpStreamEndpoint:
         check_version(request)
         data = await self._connect_data(request)
         name, encoding, head = self._form(request)
-        session = UniSession(shared.node, shared.session, session_request(request, name))
-        wanted = decode_connect(session, data)
+        wanted = connect_request_of(data)
         shared.admission.take_another()
+        session = UniSession(shared.node, shared.session, session_request(request, name))
         connection = UniStreamConnection(
             shared.node, shared.connections, encoding, session, shared.write_timeout, head,
             self._refusals, self._statuses, cors(request))
@@ -74,9 +75,9 @@ class UniSseEndpoint(UniHttpStreamEndpoint):
             stream_head(EVENT_STREAM, cors(request), FIRST_EVENT_BYTES))
 
 
-def decode_connect(session: UniSession, data: bytes) -> ConnectRequest:
+def connect_request_of(data: bytes) -> ConnectRequest:
     """The connect request that ``data`` is; a refusal with 400 when it is none."""
     try:
-        return session.decode_connect(data)
+        return decode_connect(data)
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="not a connect request in JSON\n") from None

@@ -15,13 +15,14 @@ from fanout.server.protocol import UNI_JSON
 from fanout.server.protocol.messages import ConnectRequest
 from fanout.server.session import UniSession
 from fanout.server.session.base import start
+from fanout.server.session.unidirectional import decode_connect
 from fanout.server.transports import handshake
 from fanout.server.transports.connections import Connections
 from fanout.server.transports.encodings import TEXT, Encoding
 from fanout.server.transports.refusals import Refusals
 from fanout.server.transports.shared import Shared, session_request
 from fanout.server.transports.takeover import take_over
-from fanout.server.transports.uni_http_stream import decode_connect
+from fanout.server.transports.uni_http_stream import connect_request_of
 from fanout.server.transports.websocket import agree_on_compression
 from fanout.server.transports.websocket_connection import FrameConnection
 
@@ -40,13 +41,13 @@ class UniWebSocketEndpoint:
         shared, config = self._shared, self._config
         accept = handshake.accept_key(request)
         shared.admission.take_another()
-        session = UniSession(
-            shared.node, shared.session, session_request(request, "uni_websocket"))
         wanted = None
         if "cf_connect" in request.query:
-            wanted = decode_connect(
-                session, request.query["cf_connect"].encode("utf-8", "surrogateescape"))
+            wanted = connect_request_of(
+                request.query["cf_connect"].encode("utf-8", "surrogateescape"))
         extensions, compression, reader = agree_on_compression(request, config)
+        session = UniSession(
+            shared.node, shared.session, session_request(request, "uni_websocket"))
         connection = UniWebSocketConnection(
             shared.node, shared.connections, shared.encodings.websocket(UNI_JSON, compression),
             session, reader, config, self._refusals)
@@ -100,7 +101,7 @@ class UniWebSocketConnection(FrameConnection):
         if self._asked:
             return
         try:
-            request = self._one_way.decode_connect(payload)
+            request = decode_connect(payload)
         except (ValueError, RecursionError):
             self._one_way.client.disconnect(codes.DISCONNECT_BAD_REQUEST)
         else:

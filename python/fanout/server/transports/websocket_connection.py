@@ -72,7 +72,8 @@ class FrameConnection(Connection):
             messages = self._reader.feed(data)
         except WebSocketError as error:
             messages = error.messages       # what came before it counts
-            broken = error
+            # Not the error: it knows this frame, which would know it.
+            broken = error.code, error.reason
         for opcode, payload in messages:
             self._on_message(opcode, payload)
             if self._peer_closed:
@@ -80,7 +81,7 @@ class FrameConnection(Connection):
         if broken is not None:
             self._peer_closed = True        # what follows cannot be read
             if not self._closing:
-                self._session.on_broken(broken.code, broken.reason)
+                self._session.on_broken(*broken)
                 # The peer's answer cannot be read any more; without this it
                 # would wait for us as long as we wait for it.
                 self._end_soon()
