@@ -40,9 +40,9 @@ async def engine_factory(request: pytest.FixtureRequest) -> AsyncIterator[Engine
 
 
 @pytest.fixture
-def events() -> Recorder:
+def events(engine_factory: EngineFactory) -> Recorder:
     """What the engine of the ``engine`` fixture has delivered."""
-    return Recorder()
+    return Recorder(in_order=engine_factory.in_order)
 
 
 @pytest.fixture

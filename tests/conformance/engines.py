@@ -105,6 +105,9 @@ class EngineFactory(abc.ABC):
         Fails when ``condition`` does not come true.
         """
 
+    async def in_order(self) -> None:  # noqa: B027 - one server has one order
+        """Until what was published has arrived, where no order holds between servers."""
+
     async def fail_publishes(self, engine: Any, events: Any) -> None:
         """Make every ``publish_*`` fail from now on; see ``Capability.FAILURES``."""
         raise NotImplementedError
@@ -340,6 +343,10 @@ class RedisFactory(ValkeyFactory):
         return redis_binary()
 
 
+_MANY = [f"in order {number}" for number in range(50)]
+"""Channels enough that each server has one of them."""
+
+
 class ValkeyClusterFactory(ValkeyFactory):
     """The same on a cluster of three."""
 
@@ -348,6 +355,14 @@ class ValkeyClusterFactory(ValkeyFactory):
     async def start(self) -> None:
         self._cluster = _shared_cluster()
         self._clients = [node.client() for node in self._cluster.nodes]
+
+    async def in_order(self) -> None:
+        # The answer to a subscription comes behind all that its server sent before.
+        for engine in self._engines:
+            names = {engine._servers.shard(name.encode()).subscriptions: name for name in _MANY}
+            assert len(names) == len(self._brokers)
+            await asyncio.gather(*[engine.subscribe(name) for name in names.values()])
+            await asyncio.gather(*[engine.unsubscribe(name) for name in names.values()])
 
     @property
     def _url(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from fanout import AdminMessage, ControlMessage, Engine, JoinMessage, LeaveMessage, Message
@@ -12,19 +12,25 @@ from tests.conformance.engines import PATIENCE
 __all__ = ["Recorder"]
 
 
+async def _in_one_order() -> None:
+    """Nothing to wait for where one server hands out everything."""
+
+
 @dataclass
 class Recorder:
     """``EngineEvents`` that keep what they get.
 
     ``arrived`` is all of it in order, as (kind, channel or None, message), and
     ``epochs`` what the messages among it came with. ``on_arrival`` is called
-    after each, and ``error`` then raised if it is set.
+    after each, and ``error`` then raised if it is set. ``in_order`` waits for what
+    several servers sent, each in its own order.
     """
 
     arrived: list[tuple[str, str | None, object]] = field(default_factory=list)
     epochs: list[str] = field(default_factory=list)
     on_arrival: Callable[[], object] | None = None
     error: Exception | None = None
+    in_order: Callable[[], Awaitable[None]] = _in_one_order
     _more: asyncio.Event = field(default_factory=asyncio.Event)
     _marks: int = 0
 
@@ -76,6 +82,7 @@ class Recorder:
         An admin message goes the way of the others and needs no channel; this
         one is not kept.
         """
+        await self.in_order()
         self._marks += 1
         mark = ("admin", None, AdminMessage("settled", str(self._marks).encode()))
         await engine.publish_admin(mark[2])

@@ -117,7 +117,7 @@ async def test_all_nodes_know_a_key(
     engine_factory: EngineFactory, engine: Engine, events: Recorder
 ) -> None:
     other = await engine_factory.create()
-    await other.run(others := Recorder())
+    await other.run(others := Recorder(in_order=engine_factory.in_order))
     for number, options in enumerate(options_of(engine_factory)):
         channel = f"ch{number}"
         for node in (engine, other):

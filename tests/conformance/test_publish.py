@@ -204,7 +204,7 @@ async def test_an_admin_message_needs_no_subscription(engine: Engine, events: Re
 async def test_other_nodes_get_it_in_the_same_way(
     engine_factory: EngineFactory, engine: Engine, events: Recorder
 ) -> None:
-    others = Recorder()
+    others = Recorder(in_order=engine_factory.in_order)
     other = await engine_factory.create()
     await other.run(others)
     await engine.subscribe("news")
@@ -225,7 +225,7 @@ async def test_other_nodes_get_it_in_the_same_way(
 async def test_only_nodes_that_want_the_channel_get_it(
     engine_factory: EngineFactory, engine: Engine, events: Recorder
 ) -> None:
-    others = Recorder()
+    others = Recorder(in_order=engine_factory.in_order)
     other = await engine_factory.create()
     await other.run(others)
     await other.subscribe("news")

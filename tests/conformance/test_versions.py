@@ -120,7 +120,7 @@ async def test_versions_of_several_nodes(
     engine_factory: EngineFactory, engine: Engine, events: Recorder
 ) -> None:
     other = await engine_factory.create()
-    await other.run(others := Recorder())
+    await other.run(others := Recorder(in_order=engine_factory.in_order))
     await engine.subscribe("ch")
     await other.subscribe("ch")
     for version in range(1, 11):
