@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import fanout
 from fanout import Node
 from fanout.counters import BOUNDS, MOST_CODES, OTHER, Counters, Durations
 from fanout.server.api import types
@@ -93,6 +94,8 @@ async def test_what_the_node_holds_and_delivers(server: InProcess) -> None:
     for peer in (reader, writer):
         assert (await peer.next())["push"]["channel"] == "news"
     figures = await scraped(server)
+    (build,) = (dict(labels) for name, labels in figures if name == "fanout_build_info")
+    assert (build["version"], build["engine"]) == (fanout.__version__, "memory")
     assert figure(figures, "node_clients") == 2
     assert figure(figures, "node_users") == 0
     assert figure(figures, "node_channels") == 2

@@ -9,6 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 import fanout
+from fanout.engine import Engine
 from fanout.node import Node
 from fanout.server.api import ServerAPI
 from fanout.server.metrics.families import counter, counters, durations, errors, gauge, gauges
@@ -38,7 +39,7 @@ class NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield gauges(
             "build_info", "The version that runs; always 1.", ("version", "python", "engine"),
-            [((fanout.__version__, platform.python_version(), self._node.engine.name), 1)])
+            [((fanout.__version__, platform.python_version(), _kind(self._node.engine)), 1)])
         yield from self._now()
         yield from self._messages()
         yield from self._connections()
@@ -122,3 +123,8 @@ class NodeCollector(Collector):
         yield counter("streams_lost",
                       "Times that messages of a channel could not be had any more, and its "
                       "subscribers were told so.", node.positions.num_lost)
+
+
+def _kind(engine: Engine) -> str:
+    """One word, as the configuration has it; the engine's name is a sentence for people."""
+    return type(engine).__name__.removesuffix("Engine").lower()
