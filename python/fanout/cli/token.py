@@ -105,7 +105,7 @@ def connection(
     """Print a connection token."""
     config = _load(path)
     claims: dict[str, Any] = {"meta": meta, "channels": list(channels) or None}
-    _print(config.client.token, "client.token", secret_file, claims, options)
+    _print(config.client.token, "client.token", path, secret_file, claims, options)
 
 
 @token.command()
@@ -121,7 +121,7 @@ def subscription(
     """Print a subscription token."""
     section, name = _subscription_section(_load(path))
     claims = {"channel": channel, "client": client, "data": data}
-    _print(section, name, secret_file, claims, options)
+    _print(section, name, path, secret_file, claims, options)
 
 
 @token.command()
@@ -135,7 +135,7 @@ def check(context: click.Context, path: str | None, secret_file: str | None, tok
     status is 0 for a good token, 1 for one that is not, 3 for one that
     expired, 4 when the keys cannot be fetched.
     """
-    context.exit(_check(_load(path), secret_file, token))
+    context.exit(_check(_load(path), path, secret_file, token))
 
 
 def _load(path: str | None) -> Config:
@@ -174,8 +174,15 @@ def _secret(path: str) -> str:
     return secret
 
 
+def _can_check(section: TokenOptions) -> bool:
+    return bool(
+        section.hmac_secret_key or section.hmac_previous_secret_key or section.rsa_public_key
+        or section.ecdsa_public_key or section.jwks_public_endpoint)
+
+
 def _signer(
-    section: TokenOptions, name: str, secret_file: str | None, private_key: str | None
+    section: TokenOptions, name: str, path: str | None, secret_file: str | None,
+    private_key: str | None,
 ) -> Signer:
     # Not at the top: other commands need no cryptography.
     from fanout.server.tokens.issue import Signer
@@ -190,17 +197,18 @@ def _signer(
     if secret_file is not None:
         return Signer.with_secret(_secret(secret_file))
     if not section.hmac_secret_key:
+        others = ", only what checks them" if _can_check(section) else ""
         raise click.UsageError(
-            f"{name}.hmac_secret_key is not configured: give --config, --secret-file or "
-            "--private-key")
+            f"{path or 'the environment'} has no {name}.hmac_secret_key to sign tokens with"
+            f"{others}: give {'' if path else '--config, '}--secret-file or --private-key")
     return Signer.with_secret(section.hmac_secret_key)
 
 
 def _print(
-    section: TokenOptions, name: str, secret_file: str | None, claims: dict[str, Any],
-    options: dict[str, Any],
+    section: TokenOptions, name: str, path: str | None, secret_file: str | None,
+    claims: dict[str, Any], options: dict[str, Any],
 ) -> None:
-    signer = _signer(section, name, secret_file, options["private_key"])
+    signer = _signer(section, name, path, secret_file, options["private_key"])
     now = int(time.time())
     claims = {
         section.user_id_claim or "sub": options["user"] or None,
@@ -220,7 +228,7 @@ def _print(
         raise click.UsageError(str(error)) from None
 
 
-def _check(config: Config, secret_file: str | None, text: str) -> int:
+def _check(config: Config, path: str | None, secret_file: str | None, text: str) -> int:
     from fanout.server.config.tokens import TokenConfig
     from fanout.server.tokens import ExpiredTokenError, KeysUnavailableError, TokenError
     from fanout.server.tokens.compact import MAX_SIZE
@@ -238,6 +246,10 @@ def _check(config: Config, secret_file: str | None, text: str) -> int:
             hmac_secret_key=_secret(secret_file), audience=section.audience,
             audience_regex=section.audience_regex, issuer=section.issuer,
             issuer_regex=section.issuer_regex, user_id_claim=section.user_id_claim)
+    elif claims and not _can_check(section):
+        raise click.UsageError(
+            f"{path or 'the environment'} has no key in {name} to check the token with: give "
+            f"{'' if path else '--config or '}--secret-file")
     try:
         good = asyncio.run(_verify(section, name, text, is_subscription))
     except ConfigError as error:

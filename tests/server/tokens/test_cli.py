@@ -173,6 +173,23 @@ def test_bad_options(run: Commands, arguments: list[str]) -> None:
     assert err.startswith("fanout: ")
 
 
+@pytest.mark.parametrize("command", ["connection", "subscription", "check"])
+def test_without_a_key(run: Commands, command: str) -> None:
+    arguments = {"connection": [], "subscription": ["-s", "a"],
+                 "check": [jwt.encode({"sub": "a"}, SECRET)]}[command]
+    status, _, err = run(command, *arguments)
+    assert status == 2
+    assert err.startswith("fanout: the environment has no ") and "give --config" in err
+    empty = run.config(token={})
+    status, _, err = run(command, "-c", empty, *arguments)
+    assert status == 2
+    # Not to give what was given.
+    assert err.startswith(f"fanout: {empty} has no ") and "--config" not in err
+    if command != "check":
+        public = run.config(token={"rsa_public_key": pem(rsa_key())})
+        assert "only what checks them" in run(command, "-c", public, *arguments)[2]
+
+
 @pytest.mark.parametrize(("content", "option"), [
     (b"", "--secret-file"), (b"\n", "--secret-file"), (b"\xff", "--secret-file"),
     (b"a" * 65537, "--secret-file"), (None, "--secret-file"), (b"x", "--private-key"),
