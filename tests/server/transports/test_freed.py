@@ -23,9 +23,18 @@ from typing import Any
 
 import jwt
 import pytest
+from aiohttp import web
 
 from fanout.events import ConnectEvent, ConnectReply, RPCEvent, RPCReply
+from fanout.server.session import BaseSession
 from fanout.server.transports import connection as connection_module
+from fanout.server.transports import (
+    http_stream,
+    sse,
+    uni_http_stream,
+    uni_websocket,
+    websocket,
+)
 from fanout.server.transports.connection import Connection
 from tests.brokers.tls import Certificates
 from tests.server.running import InProcess, serving
@@ -337,6 +346,27 @@ async def test_who_is_gone_when_the_request_is_read(server: InProcess, kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_who_is_gone_before_the_session_is_opened(
+    server: InProcess, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def take_over(request: web.Request, protocol: asyncio.Protocol) -> None:
+        assert request.transport is not None
+        request.transport.abort()
+        protocol.connection_lost(None)
+
+    async with nothing_left(server, kind):
+        for module in (websocket, sse, http_stream, uni_http_stream, uni_websocket):
+            monkeypatch.setattr(module, "take_over", take_over)
+        visitor = Visitor(kind, *await asyncio.open_connection("127.0.0.1", server.port))
+        if visitor.on_socket:
+            shake_hands(visitor)
+        else:
+            visitor.connect(token())
+        await visitor.to_the_end()
+        visitor.writer.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("impatient")
 async def test_a_reader_that_takes_nothing(kind: str) -> None:
     timeout = {"write_timeout": "50ms"}
@@ -437,6 +467,31 @@ async def test_a_connect_that_is_answered_later(
     assert warnings_in(caplog) == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_comes_late_finds_a_session_that_ended(server: InProcess, kind: str) -> None:
+    async with visiting(server, kind) as visitor:
+        traces = Traces(server)
+        session, connection = traces.session(), traces.connection()
+        assert isinstance(session, BaseSession) and isinstance(connection, Connection)
+        await is_disconnected(server, visitor)
+        await ended(server)
+        before = len(server.node.expiry)
+        session._on_timer()
+        session.on_pong()
+        session.on_lost()
+        session.on_slow()
+        session.on_insufficient("a")
+        session.push_message(b"1")
+        connection.pause_writing()
+        connection.resume_writing()
+        connection.connection_lost(None)
+        connection.close(3000, "")
+        connection.abort()
+        assert len(server.node.expiry) == before
+        del session, connection
+        await traces.gone()
+
+
 # Elsewhere
 
 
@@ -467,10 +522,11 @@ async def test_over_tls(certificates: Certificates, kind: str, end: End) -> None
         await server.settled(lambda: num_transports() == before)
 
 
-@pytest.mark.parametrize("end", [says_goodbye, resets, is_disconnected])
+@pytest.mark.parametrize("end", [says_goodbye, resets, is_disconnected, never_answers])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("impatient")
 def test_in_asyncio_s_own_loop(kind: str, end: End) -> None:
-    """Its transports refer to themselves; they keep nothing of ours."""
+    """Its transports may refer to themselves; they keep nothing of ours."""
 
     async def come_and_go() -> None:
         async with serving(settings()) as server, nothing_left(server, kind):

@@ -99,13 +99,11 @@ class Connection(asyncio.Protocol):
             self._end_soon()
 
     def connection_lost(self, error: BaseException | None) -> None:
-        # Both refer back, even when their time has come.
         if self._giving_up is not None:
             self._giving_up.cancel()
-            self._giving_up = None
         if self._stall is not None:
             self._stall.cancel()
-            self._stall = None
+            self._stall = None          # it refers back
         if self._transport is None:         # lost while it was taken over
             return
         self._transport = None
@@ -150,7 +148,7 @@ class Connection(asyncio.Protocol):
         # A peer that reads nothing more must not keep the connection.
         if self._stall is not None:
             self._stall.cancel()
-        if self._giving_up is None and self._transport is not None:
+        if self._giving_up is None:
             self._giving_up = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
 
     def _end_soon(self) -> None:
