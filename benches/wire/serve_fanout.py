@@ -50,7 +50,10 @@ def configuration(engine: str, recovery: bool, secret: str) -> Config:
 
 
 def count_reads(server: Server) -> list[str]:
-    """The channels whose history was read since a place, one for each time."""
+    """The channels whose history was read since a place, one for each time.
+
+    Looks at its oldest message alone, whether what was read is still kept, are not among them.
+    """
     read: list[str] = []
     history = server.node.engine.history_stream
 

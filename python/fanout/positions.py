@@ -36,7 +36,7 @@ HELD_LIMIT = 16_777_216     # bytes of messages that wait while the history is r
 MESSAGE_SIZE = 200          # bytes of a waiting message besides its data
 TRIES = 5                   # reads of a history that fail, though the engine can be reached
 SHARED_FOR = 1.0            # seconds for which what one client missed is kept for others
-SHARED_FOR_AT_MOST = 10.0   # seconds, however many come: what expires must not live on here
+CHECKED_AFTER = 3.0         # seconds; what the history has no more must not live on here
 SHARED_LIMIT = 1_048_576    # bytes of it, above which it is not kept
 MOST_SHARED = 64            # places of one channel that are kept
 BATCH = 256                 # histories read at the same time
@@ -50,8 +50,8 @@ class Reading:
     """
 
     __slots__ = (
-        "doubts", "is_full", "page", "page_bytes", "recorded", "recorded_bytes", "used",
-        "waiting",
+        "doubts", "is_full", "known_at", "page", "page_bytes", "recorded", "recorded_bytes",
+        "used", "waiting",
     )
 
     def __init__(self, page: asyncio.Task[HistoryPage], doubts: int) -> None:
@@ -66,10 +66,24 @@ class Reading:
         # Of any link when it began: what other nodes say of histories that they removed
         # comes over one of them, which need not be the channel's, and may be lost with it.
         self.doubts = doubts
+        self.known_at = asyncio.get_running_loop().time()   # the history had it then, or later
 
     @property
     def is_large(self) -> bool:
         return self.page_bytes + self.recorded_bytes > SHARED_LIMIT
+
+    def is_kept(self, since: StreamPosition, oldest: HistoryPage) -> bool:
+        """Whether a history that begins with the message in ``oldest`` has what was read of it.
+
+        A history loses its oldest messages first, or all of them.
+        """
+        page, top = self.page.result(), oldest.position
+        begin = oldest.messages[0].offset if oldest.messages else top.offset + 1
+        return (
+            page.recoverable
+            and top.epoch == page.position.epoch
+            and top.offset >= page.position.offset
+            and begin <= since.offset + 1)
 
     def _measure(self, page: asyncio.Task[HistoryPage]) -> None:
         if not page.cancelled() and page.exception() is None:
@@ -292,7 +306,7 @@ class Positions:
                 reading = track.readings[since] = Reading(self.start(
                     self._engine.history_stream(track.channel, since, self._limit or None)),
                     self._doubts)
-                self._keep(track, since, reading)
+                self._look_later(track, since, reading)
             reading.waiting += 1
             reading.used = True
             try:
@@ -387,25 +401,43 @@ class Positions:
         else:
             reading.is_full = True
 
-    def _keep(self, track: Track, since: StreamPosition, reading: Reading) -> None:
+    def _look_later(self, track: Track, since: StreamPosition, reading: Reading) -> None:
+        asyncio.get_running_loop().call_later(
+            SHARED_FOR, self._look, weakref.ref(track), since, reading)
+
+    def _look(
+        self, watched: weakref.ref[Track], since: StreamPosition, reading: Reading
+    ) -> None:
         """Have the reading serve others as long as they come, if it is no burden."""
+        track = watched()
+        if track is None or track.readings.get(since) is not reading:
+            return
+        if not reading.page.done():
+            self._look_later(track, since, reading)
+        elif not (reading.waiting or (reading.used and not reading.is_large)):
+            self._drop(track, since, reading)
+        else:
+            reading.used = False
+            if asyncio.get_running_loop().time() < reading.known_at + CHECKED_AFTER:
+                self._look_later(track, since, reading)
+            elif self._is_watched(track):
+                self.start(self._look_up(track, since, reading))
 
-        loop = asyncio.get_running_loop()
-        end = loop.time() + SHARED_FOR_AT_MOST
-        watched = weakref.ref(track)
-
-        def look() -> None:
-            track = watched()
-            if track is None or track.readings.get(since) is not reading:
-                return
-            wanted = reading.waiting or (reading.used and not reading.is_large)
-            if not reading.page.done() or (wanted and loop.time() < end):
-                reading.used = False
-                loop.call_later(SHARED_FOR, look)
-            else:
-                self._drop(track, since, reading)
-
-        loop.call_later(SHARED_FOR, look)
+    async def _look_up(self, track: Track, since: StreamPosition, reading: Reading) -> None:
+        """Look by one message whether the history still has what many are given of it."""
+        began = asyncio.get_running_loop().time()
+        try:
+            is_kept = reading.is_kept(
+                since, await self._engine.history_stream(track.channel, limit=1))
+        except Exception as error:
+            # Who comes next reads, and is told.
+            log.debug("the history of %r could not be looked up: %r", track.channel, error)
+            is_kept = False
+        if is_kept:
+            reading.known_at = began
+            self._look_later(track, since, reading)
+        else:
+            self._drop(track, since, reading)
 
     def _drop(self, track: Track, since: StreamPosition, reading: Reading) -> None:
         if track.readings.get(since) is reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from fanout import (
     ChannelOptions,
     ConnectReply,
     EngineUnavailableError,
+    Message,
     Node,
     StreamPosition,
     SubscribeReply,
 )
 from tests.node.connections import Connection
-from tests.node.engines import eventually
+from tests.node.engines import LossyEngine, eventually
 
 OPTIONS = ChannelOptions(recover=True, history_size=1000, history_lifetime=60)
 
@@ -120,16 +122,92 @@ async def test_it_ends_a_moment_after_the_last(monkeypatch: pytest.MonkeyPatch) 
         assert reads == [seen]
 
 
-async def test_it_ends_however_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds takes hundredths."""
     monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.01)
-    monkeypatch.setattr(fanout.positions, "SHARED_FOR_AT_MOST", 0.05)
+    monkeypatch.setattr(fanout.positions, "CHECKED_AFTER", 0.03)
+
+
+def count_looks(node: Node) -> list[str]:
+    """How often the oldest message alone was read."""
+    looks: list[str] = []
+    history = node.engine.history_stream
+
+    async def counted(channel: str, *rest: Any, **more: Any) -> Any:
+        if not rest and more == {"limit": 1}:
+            looks.append(channel)
+        return await history(channel, *rest, **more)
+
+    node.engine.history_stream = counted        # type: ignore[method-assign]
+    return looks
+
+
+async def storm(node: Node, since: StreamPosition, until: Callable[[list[int] | None], bool]
+                ) -> None:
+    """Somebody always waits, until somebody is given what is waited for."""
+    done = False
+
+    async def come() -> None:
+        nonlocal done
+        while not done:
+            done = until(await recovered(node, since)) or done
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(come() for _ in range(5)))
+
+
+async def test_a_long_storm_reads_once_and_looks_whether_it_is_still_there(
+    hurried: None
+) -> None:
     async with made() as node:
         seen = await node.publish("a", b"0")
         await node.publish("a", b"1")
-        reads = count_reads(node)
-        while len(reads) < 3:
-            assert await recovered(node, seen) == [2]
-            await asyncio.sleep(0)
+        reads, looks = count_reads(node), count_looks(node)
+        given = []
+
+        def enough(missed: list[int] | None) -> bool:
+            given.append(missed)
+            return len(looks) >= 3
+
+        await storm(node, seen, enough)
+        assert reads == [seen]
+        assert given == [[2]] * len(given)
+
+
+@pytest.mark.parametrize("loss", ["removed", "pushed out", "wiped", "set back"])
+async def test_what_is_there_no_more_is_not_given_for_long(hurried: None, loss: str) -> None:
+    """Nobody tells the node; and somebody always waits."""
+    engine = LossyEngine()
+    async with made(engine=engine) as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"1")
+        assert await recovered(node, seen) == [2]
+        if loss == "removed":
+            await engine.remove_history("a")
+        elif loss == "pushed out":
+            engine.streams._kept["a"] = []
+            engine.cut = True       # what follows is not delivered here
+            await engine.publish_message("a", Message("a", b"2"), OPTIONS)
+        elif loss == "set back":
+            engine.streams.set_back("a", 1)
+        else:
+            engine.wipe()
+            engine.cut = True
+            for _ in range(3):
+                await engine.publish_message("a", Message("a", b"of another stream"), OPTIONS)
+        await storm(node, seen, lambda missed: missed is None)
+
+
+async def test_while_nobody_can_look_it_is_not_given_for_long(hurried: None) -> None:
+    engine = LossyEngine()
+    async with made(engine=engine) as node:
+        seen = await node.publish("a", b"0")
+        await node.publish("a", b"1")
+        assert await recovered(node, seen) == [2]
+        engine.read_error = EngineUnavailableError("away")
+        with pytest.raises(EngineUnavailableError, match="away"):
+            await storm(node, seen, lambda missed: missed != [2])
 
 
 async def test_more_than_is_recorded_is_read_again() -> None:
@@ -190,27 +268,11 @@ async def test_what_is_large_is_shared_by_those_who_wait_alone(
         assert reads == [seen, seen]
 
 
-async def test_it_ends_though_somebody_always_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.01)
-    monkeypatch.setattr(fanout.positions, "SHARED_FOR_AT_MOST", 0.05)
-    async with made() as node:
-        seen = await node.publish("a", b"0")
-        await node.publish("a", b"1")
-        reads = count_reads(node)
-
-        async def come() -> None:
-            while len(reads) < 3:
-                assert await recovered(node, seen) == [2]
-
-        async with asyncio.timeout(10):
-            await asyncio.gather(*(come() for _ in range(10)))
-
-
 async def test_a_read_that_takes_long_is_not_begun_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.001)
-    monkeypatch.setattr(fanout.positions, "SHARED_FOR_AT_MOST", 0.001)
+    monkeypatch.setattr(fanout.positions, "CHECKED_AFTER", 0.001)
     async with made() as node:
         seen = await node.publish("a", b"0")
         await node.publish("a", b"1")
