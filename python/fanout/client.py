@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fanout import codes
 from fanout._awaitable import Ready
-from fanout._expiry import Timer
+from fanout.client_channels import ClientChannels
 from fanout.client_subscription import (
     ClientSubscription,
     Departure,
@@ -22,7 +21,6 @@ from fanout.client_subscription import (
 from fanout.client_transport import ClientTransport, ClosedTransport, ConnectResult
 from fanout.codes import ClientError, Disconnect, DisconnectCode
 from fanout.deadline import Deadline
-from fanout.errors import BackpressureError, EngineUnavailableError
 from fanout.events import (
     Capability,
     ConnectEvent,
@@ -40,17 +38,12 @@ from fanout.events import (
     SubscribeReply,
 )
 from fanout.handlers import answer, answer_of_type
-from fanout.positions import POSITIONED
 from fanout.types import (
     ChannelOptions,
     ClientInfo,
     HistoryPage,
     JoinMessage,
-    LeaveMessage,
-    Message,
     PresenceStats,
-    RecoveryMode,
-    SlowPolicy,
     StreamPosition,
 )
 
@@ -60,9 +53,6 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 log = logging.getLogger("fanout")
-
-WANTS_JOIN_LEAVE = 1        # the hub's number, see fanout._hub.Hub.subscribe
-_SLOW = {SlowPolicy.DISCONNECT: 0, SlowPolicy.DROP_OLDEST: 1, SlowPolicy.KEEP_LATEST: 2}
 
 
 class Client:
@@ -80,10 +70,9 @@ class Client:
     """
 
     __slots__ = (
-        "__weakref__", "_client_refresh", "_deadline", "_pending", "_presence_timer",
-        "_revoked", "_subscriptions", "_transport", "capabilities", "closed", "connected",
-        "connected_at", "encoding", "expire_at", "id", "info", "meta", "node", "session", "state",
-        "transport", "user",
+        "__weakref__", "_client_refresh", "_deadline", "_made_channels", "_transport",
+        "capabilities", "closed", "connected", "connected_at", "encoding", "expire_at", "id",
+        "info", "meta", "node", "session", "state", "transport", "user",
     )
 
     def __init__(
@@ -105,12 +94,7 @@ class Client:
         self.connected_at = 0.0
         self.closed = False
         self._transport = transport
-        # Few subscriptions have anything of their own, so none costs nothing.
-        self._subscriptions: dict[str, ClientSubscription] | None = None
-        # What is being subscribed to, and the code and reason that end it when it is there.
-        self._pending: dict[str, tuple[int, str] | None] | None = None
-        self._revoked: dict[str, tuple[int, str]] | None = None
-        self._presence_timer: Timer | None = None
+        self._made_channels: ClientChannels | None = None
         self._deadline: Deadline | None = None
         self._client_refresh = True
 
@@ -122,7 +106,7 @@ class Client:
     @property
     def channels_to_be(self) -> list[str]:
         """The channels that it is being subscribed to."""
-        return list(self._pending or ())
+        return list(self._channels.pending)
 
     @property
     def busy(self) -> bool:
@@ -134,11 +118,12 @@ class Client:
 
     def is_server_side(self, channel: str) -> bool:
         """Whether its subscription to ``channel`` was made by the application."""
-        return self._subscription(channel).server_side
+        return self._channels.subscription(channel).server_side
 
     def client_info(self, channel: str) -> ClientInfo:
         """Who it is, as others in ``channel`` see it."""
-        return ClientInfo(self.user, self.id, self.info, self._subscription(channel).info)
+        return ClientInfo(
+            self.user, self.id, self.info, self._channels.subscription(channel).info)
 
     def send(self, data: bytes) -> None:
         """Send it an asynchronous message, outside of any channel."""
@@ -194,8 +179,9 @@ class Client:
 
     def announce_connected(self) -> None:
         """The client has its connect reply: tell the application, and its channels."""
-        for channel in list(self._subscriptions or ()):
-            self.announce(channel)
+        if self._made_channels is not None:
+            for channel in self._made_channels.server_side:
+                self.announce(channel)
         if self.node.handlers.connected is not None and not self.closed:
             self.node.background(answer(self.node.handlers.connected, self))
 
@@ -207,12 +193,12 @@ class Client:
         """
         channel = event.channel
         self._check_name(channel)
-        if self.is_subscribed(channel) or channel in (self._pending or ()):
+        if self.is_subscribed(channel) or channel in self._channels.pending:
             raise codes.ERROR_ALREADY_SUBSCRIBED()
-        if self._is_full:
+        if self._channels.is_full:
             raise codes.ERROR_LIMIT_EXCEEDED()
         options = self._options(channel)
-        with self._reserved(channel):
+        with self._channels.reserved(channel):
             handler = self.node.handlers.subscribe
             if handler is None:
                 raise codes.ERROR_PERMISSION_DENIED()
@@ -225,22 +211,22 @@ class Client:
 
         The client has its reply by now, so a failure of the engine is logged.
         """
-        options = self._effective_options(channel)
+        options = self._channels.options(channel)
         if options is not None and options.join_leave and self.is_subscribed(channel):
             join = JoinMessage(channel, self.client_info(channel))
             try:
                 self.node.engine.publish_join(channel, join)
             except Exception:
                 log.exception("the engine could not publish a join into %r", channel)
-        revoked = None if self._revoked is None else self._revoked.pop(channel, None)
+        revoked = self._channels.take_revoked(channel)
         if revoked is not None:
             self.unsubscribe_by_server(channel, *revoked)
 
     async def unsubscribe(self, channel: str) -> None:
         """End its subscription; nothing happens when there is none."""
-        left = self._exit(channel)
+        left = self._channels.exit(channel)
         if left is not None:
-            await self._leave(left)
+            await left.tell(self.node.engine)
 
     async def publish(self, event: PublishEvent) -> StreamPosition:
         """Publish into a channel, with its info beside the data."""
@@ -329,7 +315,7 @@ class Client:
         """Prolong a subscription; when it expires now (seconds since 1970; 0: never)."""
         if not self.is_subscribed(event.channel):
             raise codes.ERROR_PERMISSION_DENIED()
-        if not self._subscription(event.channel).client_refresh:
+        if not self._channels.subscription(event.channel).client_refresh:
             raise codes.DISCONNECT_BAD_REQUEST()
         if not event.token:
             raise codes.ERROR_BAD_REQUEST()
@@ -340,7 +326,7 @@ class Client:
             SubRefreshReply, _SUB_EXPIRED, "sub_refresh", handler, self, event)
         if not self.is_subscribed(event.channel):
             raise codes.ERROR_PERMISSION_DENIED()
-        if not self._prolong_subscription(event.channel, reply):
+        if not self._channels.prolong(event.channel, reply):
             raise codes.ERROR_EXPIRED()
         return reply.expire_at
 
@@ -359,14 +345,13 @@ class Client:
         reply = reply if reply is not None else _SUBSCRIBE
         options = self._options(channel)
         self._check_open()
-        if self._pending is not None and channel in self._pending:
-            self._pending[channel] = None
+        if self._channels.restore(channel):
             return
         if self.is_subscribed(channel):
             return
-        if self._is_full:
+        if self._channels.is_full:
             raise codes.ERROR_LIMIT_EXCEEDED()
-        with self._reserved(channel):
+        with self._channels.reserved(channel):
             result = await self._subscribe(
                 SubscribeEvent(channel, since=since), reply, options, server_side=True)
         self._transport.push_subscribe(channel, result)
@@ -382,13 +367,12 @@ class Client:
         What is still being subscribed to ends as soon as the client was told
         that it is.
         """
-        left = self._exit(channel)
+        left = self._channels.exit(channel)
         if left is None:
-            if self._pending is not None and channel in self._pending:
-                self._pending[channel] = code, reason
+            self._channels.revoke(channel, code, reason)
             return _DONE
         self._transport.push_unsubscribe(channel, code, reason)
-        return self.node.background(self._leave(left)) if left.has_a_trace else _DONE
+        return self.node.background(left.tell(self.node.engine)) if left.has_a_trace else _DONE
 
     def refresh_by_server(self, reply: RefreshReply) -> None:
         """Prolong the connection, or end it when the reply says that it expired."""
@@ -414,20 +398,12 @@ class Client:
         if self.closed:
             return
         self.closed = True
-        if self._presence_timer is not None:
-            self._presence_timer.cancel()
-            self._presence_timer = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         node = self.node
         node.counters.disconnected(disconnect.code)
-        departures = [self._departure(channel) for channel in self.channels]
-        node.counters.unsubscribed += len(departures)
-        for subscription in (self._subscriptions or {}).values():
-            subscription.end()
-        for channel in node.hub.remove(self._transport.outbox):
-            node.interest.vacated(channel)
+        departures = self._channels.exit_all()
         # What carries it refers to it: both would be left to the garbage collector.
         self._transport = ClosedTransport(self._transport.outbox)
         if not self.connected:
@@ -441,25 +417,11 @@ class Client:
 
     async def _leave_all(self, departures: list[Departure], disconnect: Disconnect) -> None:
         for left in departures:
-            await self._leave(left)
+            await left.tell(self.node.engine)
         if self.node.handlers.disconnect is not None:
             await answer(self.node.handlers.disconnect, self, disconnect)
 
-    async def _leave(self, left: Departure) -> None:
-        options = left.options
-        if options is None:
-            return
-        try:
-            if options.presence:
-                await self.node.engine.remove_presence(left.channel, self.id)
-            if options.join_leave:
-                await self.node.engine.publish_leave(
-                    left.channel, LeaveMessage(left.channel, left.info))
-        except (EngineUnavailableError, BackpressureError) as error:
-            # It has left all the same; its presence ends by itself.
-            log.warning("leaving %r was not told: %s", left.channel, error)
-
-    # ---- entering a channel --------------------------------------------
+    # ---- the terms of a subscription -----------------------------------
 
     async def _subscribe_at_connect(
         self, event: ConnectEvent, subs: Mapping[str, SubscribeReply]
@@ -468,10 +430,10 @@ class Client:
             raise codes.DISCONNECT_CHANNEL_LIMIT()
 
         # All at once: the application, which knows the client now, may name one of them.
-        self._pending = dict.fromkeys(subs)
+        self._channels.reserve(subs)
 
         async def subscribe(channel: str, reply: SubscribeReply) -> SubscribeResult:
-            with self._reserved(channel):
+            with self._channels.reserved(channel):
                 return await self._subscribe(
                     event.subs.get(channel) or SubscribeEvent(channel), reply,
                     self._options(channel), server_side=True)
@@ -490,7 +452,6 @@ class Client:
         *, server_side: bool = False,
     ) -> SubscribeResult:
         """Enter the channel on the terms of ``reply``."""
-        channel = event.channel
         if event.tags_filter is not None and not options.tags_filter:
             raise codes.ERROR_BAD_REQUEST()
         if 0 < reply.expire_at <= time.time():
@@ -498,153 +459,14 @@ class Client:
         effective = effective_options(options, reply)
         wants_join_leave = reply.push_join_leave
         if wants_join_leave is None:
-            wants_join_leave = event.join_leave and await self._may_read(channel, effective)
+            wants_join_leave = event.join_leave and await self._may_read(event.channel, effective)
         subscription = ClientSubscription(
             reply.info, effective if effective is not options else None, server_side,
             reply.expire_at, reply.client_refresh)
-        self._check_open()
-        move = self.node.interest.hold(channel)
-        try:
-            if move is not None:
-                await asyncio.shield(move)
-            return await self._enter(event, reply, effective, subscription, wants_join_leave)
-        finally:
-            self.node.interest.release(channel)
-
-    async def _enter(
-        self, event: SubscribeEvent, reply: SubscribeReply, options: ChannelOptions,
-        subscription: ClientSubscription, wants_join_leave: bool,
-    ) -> SubscribeResult:
-        """Presence, then the stream, then the hub, with nothing awaited behind the stream."""
-        node = self.node
-        channel = event.channel
-        missed: list[Message] | None = None
-        # Before anything is awaited: what happens to the link is noted in it.
-        track = node.positions.watch(channel, options)
-        recoverable = track is not None and reply.recover is not False
-        positioned = recoverable or (track is not None and reply.position is not False)
-        cached = options.recovery_mode is RecoveryMode.CACHE
-        since = event.since if recoverable else None
-        unasked = recoverable and cached and options.recover_unasked
-        if options.presence:
-            await node.engine.add_presence(
-                channel, self.id,
-                ClientInfo(self.user, self.id, self.info, subscription.info))
-        try:
-            if track is not None:
-                if cached and (since is not None or unasked):
-                    missed = await node.positions.recover_latest(
-                        track, since, event.tags_filter)
-                elif since is not None and not cached:
-                    missed = await node.positions.recover(track, since)
-                # Awaits nothing when the place is known, as it is with what was missed.
-                await node.positions.open(track)
-            if since is not None and missed is None and event.reject_unrecovered:
-                raise codes.ERROR_UNRECOVERABLE_POSITION()
-            self._check_open()
-        except BaseException:
-            if options.presence:
-                await node.engine.remove_presence(channel, self.id)
-            raise
-        delta = (
-            event.delta != "" and options.delta and options.slow is SlowPolicy.DISCONNECT)
-        flags = WANTS_JOIN_LEAVE if options.join_leave and wants_join_leave else 0
-        node.hub.subscribe(
-            self._transport.outbox, channel, flags | (POSITIONED if positioned else 0),
-            _SLOW[options.slow], delta=delta,
-            # Without a message it may never have had the one at its place.
-            base=missed[-1] if delta and missed and event.tags_filter is None else None,
-            tags_filter=event.tags_filter)
-        node.counters.subscribed += 1
-        if since is not None:
-            if missed is None:
-                node.counters.unrecovered += 1
-            else:
-                node.counters.recovered += 1
-        self._remember(channel, subscription)
-        if options.presence and self._presence_timer is None:
-            self._presence_timer = Timer(node.expiry, self._on_presence_timer)
-            self._presence_timer.start(node.presence_interval)
-        if missed and event.tags_filter is not None:
-            missed = [each for each in missed if event.tags_filter.matches(each.tags)]
-        return SubscribeResult(
-            reply.data,
-            track.position if track is not None and positioned else None,
-            missed,
-            recoverable,
-            event.since,
-            event.since is not None or unasked,
-            delta,
-            reply.expire_at if reply.client_refresh else 0.0,
-        )
-
-    @property
-    def _is_full(self) -> bool:
-        taken = self._transport.outbox.num_channels + len(self._pending or ())
-        return taken >= self.node.client_channel_limit
-
-    @contextlib.contextmanager
-    def _reserved(self, channel: str) -> Iterator[None]:
-        """The channel counts as subscribed to, until it is or is not."""
-        pending = self._pending if self._pending is not None else {}
-        pending.setdefault(channel)
-        self._pending = pending
-        try:
-            yield
-        finally:
-            revoked = pending.pop(channel)
-            if revoked is not None and self.is_subscribed(channel):
-                self._revoked = {**(self._revoked or {}), channel: revoked}
-            if not pending:
-                self._pending = None
-
-    def _remember(self, channel: str, subscription: ClientSubscription) -> None:
-        if subscription.is_plain and subscription.deadline is None:
-            return
-        if self._subscriptions is None:
-            self._subscriptions = {}
-        self._subscriptions[channel] = subscription
-        self._set_subscription_deadline(channel, subscription)
-
-    def _exit(self, channel: str) -> Departure | None:
-        """Leave the hub; what it was there, or None when it was not."""
-        hub = self.node.hub
-        if not hub.is_subscribed(self._transport.outbox, channel):
-            return None
-        left = self._departure(channel)
-        if self._revoked is not None:
-            self._revoked.pop(channel, None)
-        self.node.counters.unsubscribed += 1
-        if hub.unsubscribe(self._transport.outbox, channel):
-            self.node.interest.vacated(channel)
-        if self._subscriptions is not None:
-            subscription = self._subscriptions.pop(channel, None)
-            if subscription is not None:
-                subscription.end()
-        return left
-
-    def _departure(self, channel: str) -> Departure:
-        return Departure(channel, self.client_info(channel), self._effective_options(channel))
+        return await self._channels.enter(
+            event, reply, effective, subscription, wants_join_leave)
 
     # ---- presence ------------------------------------------------------
-
-    def _on_presence_timer(self) -> None:
-        self.node.background(self._refresh_presence())
-
-    async def _refresh_presence(self) -> None:
-        try:
-            for channel in self.channels:
-                options = self._effective_options(channel)
-                if options is not None and options.presence and self.is_subscribed(channel):
-                    await self.node.engine.add_presence(
-                        channel, self.id, self.client_info(channel))
-                    if not self.is_subscribed(channel):     # it left meanwhile
-                        await self.node.engine.remove_presence(channel, self.id)
-        except (EngineUnavailableError, BackpressureError) as error:
-            log.info("the presence of %s was not refreshed: %s", self.id, error)
-        finally:
-            if self._presence_timer is not None:
-                self._presence_timer.start(self.node.presence_interval)
 
     async def _check_presence(self, channel: str) -> None:
         options = self._options(channel)
@@ -703,62 +525,14 @@ class Client:
             return True
         return self.closed or self._prolong(reply)
 
-    def _prolong_subscription(self, channel: str, reply: SubRefreshReply) -> bool:
-        if reply.expired or 0 < reply.expire_at <= time.time():
-            return False
-        subscription = self._subscription(channel)
-        if subscription is _PLAIN:
-            subscription = ClientSubscription()
-        if reply.info is not None:
-            subscription.info = reply.info
-        subscription.expire_at = reply.expire_at
-        self._remember(channel, subscription)
-        return True
-
-    def _set_subscription_deadline(
-        self, channel: str, subscription: ClientSubscription
-    ) -> None:
-        if subscription.deadline is None:
-            if not subscription.expire_at:
-                return
-            subscription.deadline = Deadline(
-                self.node, self.node.expired_sub_close_delay,
-                None if subscription.client_refresh
-                else functools.partial(self._ask_for_more_of, channel, subscription),
-                functools.partial(self._expire_subscription, channel))
-        subscription.deadline.set(subscription.expire_at)
-
-    async def _ask_for_more_of(self, channel: str, subscription: ClientSubscription) -> bool:
-        handler = self.node.handlers.sub_refresh
-        if handler is None:
-            return False
-        try:
-            reply = await answer_of_type(
-                SubRefreshReply, _SUB_EXPIRED, "sub_refresh", handler, self,
-                SubRefreshEvent(channel))
-        except Disconnect as disconnect:
-            self.disconnect(disconnect)
-            return True
-        if self.closed or self._subscription(channel) is not subscription:
-            return True     # it left meanwhile
-        return self._prolong_subscription(channel, reply)
-
-    def _expire_subscription(self, channel: str) -> None:
-        if self.is_server_side(channel):
-            self.disconnect(codes.DISCONNECT_SUBSCRIPTION_EXPIRED)
-        else:
-            self.unsubscribe_by_server(
-                channel, codes.UNSUBSCRIBE_EXPIRED, "subscription expired")
-
     # ---- helpers -------------------------------------------------------
 
-    def _subscription(self, channel: str) -> ClientSubscription:
-        if self._subscriptions is None:
-            return _PLAIN
-        return self._subscriptions.get(channel, _PLAIN)
-
-    def _effective_options(self, channel: str) -> ChannelOptions | None:
-        return self._subscription(channel).options or self.node.channel_options(channel)
+    @property
+    def _channels(self) -> ClientChannels:
+        """Made when it is first needed: a connection in no channel does not pay for it."""
+        if self._made_channels is None:
+            self._made_channels = ClientChannels(self, self._transport.outbox)
+        return self._made_channels
 
     def _known(self, options: ChannelOptions) -> bool:
         return bool(self.user) or options.anonymous
@@ -787,4 +561,3 @@ _PUBLISH = PublishReply()
 _RPC = RPCReply()
 _EXPIRED = RefreshReply(expired=True)
 _SUB_EXPIRED = SubRefreshReply(expired=True)
-_PLAIN = ClientSubscription()

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 
 from fanout.deadline import Deadline
+from fanout.engine import Engine
+from fanout.errors import BackpressureError, EngineUnavailableError
 from fanout.events import SubscribeReply
-from fanout.types import ChannelOptions, ClientInfo, Message, SlowPolicy, StreamPosition
+from fanout.types import (
+    ChannelOptions,
+    ClientInfo,
+    LeaveMessage,
+    Message,
+    SlowPolicy,
+    StreamPosition,
+)
 
 __all__ = ["ClientSubscription", "Departure", "SubscribeResult", "effective_options"]
+
+log = logging.getLogger("fanout")
 
 
 @dataclass(slots=True)
@@ -73,6 +85,19 @@ class Departure:
     @property
     def has_a_trace(self) -> bool:
         return self.options is not None and (self.options.presence or self.options.join_leave)
+
+    async def tell(self, engine: Engine) -> None:
+        """Take the presence away, and publish the leave."""
+        if self.options is None:
+            return
+        try:
+            if self.options.presence:
+                await engine.remove_presence(self.channel, self.info.client)
+            if self.options.join_leave:
+                await engine.publish_leave(self.channel, LeaveMessage(self.channel, self.info))
+        except (EngineUnavailableError, BackpressureError) as error:
+            # It has left all the same; its presence ends by itself.
+            log.warning("leaving %r was not told: %s", self.channel, error)
 
 
 def effective_options(options: ChannelOptions, reply: SubscribeReply) -> ChannelOptions:

@@ -167,7 +167,7 @@ async def test_presence_is_refreshed() -> None:
         await eventually(lambda: not node._background)
         before = refreshes
         assert await node.presence("b") == {}
-        assert connection.client._presence_timer is None
+        assert connection.client._channels._presence_timer is None
 
 
 async def eventually_soon(condition: Any) -> None:
