@@ -49,7 +49,9 @@ def test_a_table_without_effect_is_named_once(path: str) -> None:
     assert SECRET not in warning
 
 
-@pytest.mark.parametrize("off", [False, 0, "", [], {}, None, {"enabled": False, "key": SECRET}])
+@pytest.mark.parametrize("off", [
+    False, 0, "", "0s", [], {}, None, {"enabled": False, "key": SECRET},
+    {"key": "", "tls": {"enabled": False, "key": SECRET}, "list": [], "delay": "0s"}])
 @pytest.mark.parametrize("path", ["debug", "channel.*.map", "proxy.*.grpc"])
 def test_what_is_switched_off_is_not_worth_a_word(path: str, off: object) -> None:
     assert read(at(path, off))[1] == []

@@ -151,7 +151,10 @@ def _refuse(value: object, shown: str, path: str) -> None:
 
 def _is_off(value: object) -> bool:
     """True for what asks for nothing: leaving it out of account changes nothing."""
-    return not value or (isinstance(value, dict) and value.get("enabled") is False)
+    if isinstance(value, dict):
+        # As Centrifugo writes the defaults of a whole section.
+        return value.get("enabled") is False or all(map(_is_off, value.values()))
+    return not value or value == "0s"
 
 
 def _join(path: str, key: str) -> str:
