@@ -101,6 +101,18 @@ async def test_after_a_signal_the_server_goes_on_for_as_long_as_it_was_told(
     assert await asyncio.to_thread(server.wait) == -signal.SIGTERM
 
 
+async def test_a_hangup_ends_nothing(own_process: Process) -> None:
+    async with await connect(own_process.url) as peer:
+        await peer.call(connect={})
+        own_process.kill(signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while "SIGHUP" not in "".join(own_process.log) and own_process.is_running:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await peer.call(subscribe={"channel": "news"}) == {"subscribe": {}}
+        assert (await get(f"{own_process.http}/health"))[0] == 200
+    assert await asyncio.to_thread(own_process.stop) == 0
+
+
 async def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     server = Process({**OPEN, "shutdown": {"timeout": "600s"}}, tmp_path)
     server.start()

@@ -172,8 +172,8 @@ class Server:
         """Start, serve until SIGTERM or SIGINT, and stop; for the main thread.
 
         ``shutdown.termination_delay`` of the configuration passes before it
-        stops. A second signal ends the process at once. Raises as
-        :meth:`start`.
+        stops. A second signal ends the process at once. SIGHUP is logged, and
+        changes nothing. Raises as :meth:`start`.
         """
         await self._start()
         # Before anybody is told that it listens, and so may ask it to end.
@@ -191,7 +191,7 @@ class Server:
             logger.info("shutting down: %d clients are asked to leave", len(self.node.clients))
         finally:
             await self.stop()
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 asyncio.get_running_loop().remove_signal_handler(number)
         logger.info("stopped")
 
@@ -245,11 +245,15 @@ def _file(body: bytes, kind: str) -> Callable[[web.Request], Awaitable[web.Respo
 
 
 def _watch_signals() -> asyncio.Event:
-    """What SIGTERM or SIGINT sets."""
+    """What SIGTERM or SIGINT sets; SIGHUP, which would end the process as it is, does not."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in _SIGNALS:
         loop.add_signal_handler(number, asked.set)
+    # To Centrifugo it says to read its configuration again.
+    loop.add_signal_handler(
+        signal.SIGHUP, logger.warning,
+        "SIGHUP changes nothing: the configuration is read at the start alone")
     return asked
 
 
