@@ -110,6 +110,30 @@ async def test_what_follows_a_removal_is_given(nodes: tuple[Node, Node], channel
     assert await recovered(two, channel, second) == [b"3"]
 
 
+async def test_what_nobody_is_told_of_is_found_out(
+    nodes: tuple[Node, Node], channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then nobody reads again what many are given."""
+    monkeypatch.setattr(fanout.positions, "SHARED_FOR", 0.01)
+    monkeypatch.setattr(fanout.positions, "CHECKED_AFTER", 0.03)
+    one, two = nodes
+    await one.publish(channel, b"0")
+    first = await one.publish(channel, b"1")
+    await one.publish(channel, b"2")
+    assert await recovered(two, channel, first) == [b"2"]
+    track = two.positions.get(channel)
+    assert track is not None
+    reading = track.readings[first]
+    reading.waiting += 1        # somebody always does
+    read_at = reading.known_at
+    await eventually(lambda: reading.known_at > read_at)    # it was looked at
+    assert await recovered(two, channel, first) == [b"2"]
+    assert track.readings[first] is reading
+    await one.engine.remove_history(channel)
+    await eventually(lambda: not track.readings)
+    assert await recovered(two, channel, first) is None
+
+
 async def test_others_that_cannot_be_told_are_no_secret(
     nodes: tuple[Node, Node], channel: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -117,3 +118,40 @@ async def test_a_survey_over_the_broker(nodes: tuple[Backend, Backend]) -> None:
     answers = await asyncio.gather(*(one.survey("size", large) for _ in range(5)))
     assert answers == [{one.uid: b"998400", two.uid: b"998400"}] * 5
     assert await one.survey("size", b"\n\x00", to=two.uid) == {two.uid: b"2"}
+
+
+@pytest.mark.parametrize("kind", ["valkey", "nats"])
+async def test_what_the_broker_does_not_take_for_the_others_fails(
+    kind: str, quiet: None
+) -> None:
+    """The node that was called has carried it out; whoever called hears that it may be all."""
+    limits = {"prefix": "api", "io_timeout": "0.3s"}
+    broker: ValkeyServer | NatsServer
+    with ValkeyServer() if kind == "valkey" else NatsServer(jetstream=True) as broker:
+        if kind == "valkey":
+            engine = {"type": "redis", "redis": {"address": broker.url, **limits}}
+        else:
+            engine = {"type": "nats", "nats": {"url": broker.url, "jetstream": True, **limits}}
+        async with api_server({**SETTINGS, "engine": engine}) as api:
+            left, gone = await user(api, "left", "kept"), await user(api, "gone")
+            broker.kill()
+            calls: list[tuple[str, dict[str, Any]]] = [
+                ("unsubscribe", {"user": "left", "channel": "kept"}),
+                ("disconnect", {"user": "gone"}),
+                ("refresh", {"user": "left", "expire_at": int(time.time()) + 1000}),
+                ("subscribe", {"user": "elsewhere", "channel": "bare:a"}),
+                ("history_remove", {"channel": "kept"}),
+            ]
+            errors = await asyncio.gather(*(
+                api.error(method, **params) for method, params in calls))
+            assert errors == [(100, "internal server error")] * len(calls)
+            status, _, body = await api.send("/api/batch", json.dumps(
+                {"commands": [{method: params} for method, params in calls], "parallel": True}))
+            assert status == 200
+            assert [reply["error"]["code"] for reply in json.loads(body)["replies"]] == (
+                [100] * len(calls))
+            await until(lambda: not list(api.server.node.clients_of("gone")), "it is disconnected")
+            (client,) = api.server.node.clients_of("left")
+            assert "kept" not in client.channels
+            for peer in (left, gone):
+                await peer.close()
