@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from websockets.asyncio.client import connect as open_websocket
 
 import fanout
 from fanout import ClientInfo, ConnectReply, SubscribeReply
@@ -554,6 +555,50 @@ async def test_no_pong_in_time(pinging: InProcess) -> None:
     async with await pinging.client() as peer:
         assert await peer.next_text() == "{}"
         assert await peer.closed() == (3012, "no pong")
+
+
+@pytest.mark.parametrize(("query", "connect", "call", "pong"), [
+    ("", '{"id":1,"connect":{}}', '{"id":2,"rpc":{}}', "{}"),
+    ("", '{"id":1,"connect":{}}', '{"id":2,"rpc":{}}', "{}\n"),
+    ("?format=protobuf", b"\x04\x08\x01\x22\x00", b"\x04\x08\x02\x6a\x00", b"\x00"),
+])
+async def test_a_pong_does_not_wait_for_a_handler(
+    pinging: InProcess, query: str, connect: str | bytes, call: str | bytes, pong: str | bytes
+) -> None:
+    """Who answers in time stays, however long its commands take."""
+    done = asyncio.Event()
+
+    async def rpc(client: object, event: object) -> None:
+        await done.wait()
+
+    pinging.node.handlers.rpc = rpc
+    async with open_websocket(pinging.url + query, compression=None) as websocket:
+        await websocket.send(connect)
+        await websocket.recv()
+        await websocket.send(call)
+        for _ in range(2):
+            # In Protobuf, as in JSON, an empty reply and an empty command are the same.
+            assert await asyncio.wait_for(websocket.recv(), 10) in (pong, pong.strip())
+            await websocket.send(pong)
+        done.set()
+        # So are, by chance, a call and its answer without data.
+        assert await asyncio.wait_for(websocket.recv(), 10) == call
+
+
+async def test_a_pong_that_nobody_asked_for_waits_for_its_turn(server: InProcess) -> None:
+    done = asyncio.Event()
+
+    async def rpc(client: object, event: object) -> None:
+        await done.wait()
+
+    server.node.handlers.rpc = rpc
+    async with await server.client() as peer:
+        await peer.send({"id": 2, "rpc": {}})
+        await peer.send({})
+        await peer.send({"id": 3, "rpc": {}})
+        done.set()
+        assert await peer.next() == {"id": 2, "rpc": {}}
+        assert await peer.closed() == (3501, "bad request")
 
 
 async def test_other_commands_are_no_pongs(pinging: InProcess) -> None:

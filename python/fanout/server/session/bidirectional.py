@@ -41,8 +41,8 @@ class Session(BaseSession):
     Commands of one session do not overlap: while one waits for a handler or
     the engine, later frames wait in a bounded inbox. With a ``concurrency``
     above 1 in the settings, so many of those that ask a handler may be under
-    way at once, and their replies come as they are done. An idle session has
-    no task.
+    way at once, and their replies come as they are done. A pong waits for
+    none of them. An idle session has no task.
     """
 
     __slots__ = ("_beside", "_inbox", "_inbox_size", "_refused", "_task")
@@ -59,6 +59,11 @@ class Session(BaseSession):
 
     def on_frame(self, frame: bytes) -> None:
         if self.client.closed:
+            return
+        if self._awaits_pong and self._task is not None and frame.strip() == self._protocol.ping:
+            # It answers in time, however long what came before it takes us. An
+            # empty command has the bytes of the empty reply that a ping is.
+            self.on_pong()
             return
         if self._inbox is None:
             self._inbox = deque()
