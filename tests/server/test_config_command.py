@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fanout import cli
+from fanout.server import engines
 from fanout.server.config import Config, check, load
 from fanout.server.config.describe import describe, every_key
 from fanout.server.config.environment import variables
@@ -70,6 +71,39 @@ def test_every_bad_value_has_its_line(tmp_path: Path, capsys: pytest.CaptureFixt
          "is for messages and presence both"),
         ("warning", "clinet: unknown key, ignored; did you mean client?"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "start"), [
+    ({"client": {"token": {"rsa_public_key": SECRET}}}, "client.token.rsa_public_key: must be"),
+    ({"client": {"token": {"jwks_public_endpoint": "http://sso.example.com/certs"}}},
+     "client.token.jwks_public_endpoint: must use https://"),
+    ({"client": {"proxy": {"connect": {
+        "enabled": True, "endpoint": "https://example.com/",
+        "http": {"tls": {"enabled": True, "server_ca_pem": "no"}}}}}},
+     "client.proxy.connect.http.tls.server_ca_pem: must be"),
+    ({"client": {"insecure": True},
+      "engine": {"type": "redis", "redis": {"address": "redis://localhost:99999"}}},
+     "engine.redis: "),
+])
+def test_what_shows_when_the_server_is_made(
+    data: object, start: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, data)
+    status, lines = run(capsys, "check", path)
+    assert status == 1
+    assert lines[0].startswith(f"{path}: error: {start}")
+    assert not any(line.endswith(": ok") for line in lines)
+
+
+def test_an_engine_whose_packages_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    path = written(tmp_path, {"client": {"insecure": True}, "engine": {"type": "redis"}})
+    status, lines = run(capsys, "check", path)
+    assert status == 1
+    assert lines[0] == (
+        f"{path}: error: engine.type: redis, hiredis not installed: pip install 'fanout[redis]'")
 
 
 def test_an_unknown_key_is_an_error_where_that_is_asked_for(

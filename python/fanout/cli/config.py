@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fanout.server.config import Mistake, UnknownKey, is_variable, problems
+from fanout.server.config import ConfigError, Mistake, UnknownKey, is_variable, load, problems
 from fanout.server.config.render import FORMATS, defaults, first
 
 __all__ = ["config"]
@@ -47,6 +47,7 @@ def check(path: str | None, strict: bool) -> int:
     shown.
     """
     errors, warnings = problems(path, environ=os.environ)
+    errors = errors or _trial(path)
     failed = bool(errors)
     for error in errors:
         click.echo(f"{_place(path, error.key)}: error: {error}")
@@ -58,6 +59,21 @@ def check(path: str | None, strict: bool) -> int:
     if not failed:
         click.echo(f"{_place(path, '')}: ok")
     return int(failed)
+
+
+def _trial(path: str | None) -> list[ConfigError]:
+    """What only shows when the server is made: of keys, backends and the engine's addresses."""
+    # Not at the top: other commands need no server.
+    from fanout.server.app import Server
+    from fanout.server.engines import MissingExtraError
+
+    try:
+        Server(load(path, environ=os.environ)[0])
+    except ConfigError as error:
+        return [error]
+    except MissingExtraError as error:
+        return [ConfigError("engine.type", str(error))]
+    return []
 
 
 def _place(path: str | None, key: str) -> str:
