@@ -233,6 +233,20 @@ def test_a_variable_of_a_key_without_effect_is_named(path: str) -> None:
     assert from_environment(**{name: "false"})[1] == []
 
 
+@pytest.mark.parametrize("table", ["broker", "grpc_api", "engine.redis.tls", "uni_grpc"])
+def test_variables_of_what_is_switched_off_are_not_worth_a_word(table: str) -> None:
+    name = "CENTRIFUGO_" + table.upper().replace(".", "_")
+    given = {f"{name}_TYPE": "nats", f"{name}_KEY": SECRET}
+    assert from_environment(**given, **{f"{name}_ENABLED": "false"})[1] == []
+    # What is above, or beside, switches nothing off.
+    for other in (f"{name}_OTHER_ENABLED", "CENTRIFUGO_ENGINE_ENABLED"):
+        if table == "broker":
+            with pytest.raises(ConfigError, match="BROKER_TYPE"):
+                from_environment(**given, **{other: "false"})
+        else:
+            assert len(from_environment(**given, **{other: "false"})[1]) >= 2
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

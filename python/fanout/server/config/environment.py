@@ -189,8 +189,10 @@ class _Merging:
         for suffix in left:
             variable = self.given[suffix]
             parts = suffix.split("_")
-            heads = ("_".join(parts[:end]) for end in range(len(parts), 0, -1))
+            heads = ["_".join(parts[:end]) for end in range(len(parts), 0, -1)]
             path = next((unsupported[head] for head in heads if head in unsupported), None)
+            if any(unsupported.get(head) in IGNORED and self._is_off(head) for head in heads):
+                continue
             if path is None:
                 near = get_close_matches(suffix, sorted(self.known), 1, 0.7)
                 hint = f"; did you mean {_prefix(variable.name)}{near[0]}?" if near else ""
@@ -204,6 +206,11 @@ class _Merging:
             elif value not in REFUSED[path].harmless:
                 raise ConfigError(variable.name, REFUSED[path].rule, variable.text)
         return warnings
+
+    def _is_off(self, table: str) -> bool:
+        """Whether a variable says that the table is not in use, as in a file its ``enabled``."""
+        enabled = self.given.get(f"{table}_ENABLED")
+        return enabled is not None and _WORDS.get(enabled.text) is False
 
     def _unsupported(self) -> Iterator[tuple[str, str]]:
         for prefix, table in self.tables:
