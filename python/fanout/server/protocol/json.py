@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from fanout._frame import JSONEncoder, json_client_info, json_publication
 from fanout._framing import Framing
 from fanout._json import valid_json
 from fanout.server.protocol.base import in_delta_form
 from fanout.server.protocol.messages import Command, ConnectRequest, Push, Reply
+from fanout.server.protocol.nulls import decode_without_nulls
 from fanout.server.protocol.surrogates import decode_with_surrogates
 from fanout.types import ClientInfo, Message
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from fanout._hub import Encoder  # of the stub alone
 
 __all__ = ["JSON", "UNI_JSON", "JSONProtocol"]
+
+S = TypeVar("S", bound=Struct)
+
+LONGEST_WITH_NULLS = 65536      # bytes of a frame; they are taken out slowly
 
 _commands = msgspec.json.Decoder(Command)
 _connect = msgspec.json.Decoder(ConnectRequest)
@@ -36,12 +41,7 @@ class JSONProtocol:
         self._uni = uni
 
     def decode_commands(self, frame: bytes) -> list[Command]:
-        try:
-            commands = _commands.decode_lines(frame)
-        except msgspec.DecodeError:
-            if b"\\u" not in frame:
-                raise
-            commands = decode_with_surrogates(frame, _commands.decode_lines)
+        commands = _decode(frame, _commands)
         if not commands:
             raise ValueError("an empty frame")
         return commands
@@ -51,12 +51,10 @@ class JSONProtocol:
         yield from self.decode_commands(frame)
 
     def decode_connect(self, data: bytes) -> ConnectRequest:
-        try:
-            return _connect.decode(data)
-        except msgspec.DecodeError:
-            if b"\\u" not in data:
-                raise
-            return decode_with_surrogates(data, lambda text: [_connect.decode(text)])[0]
+        requests = _decode(data, _connect)
+        if len(requests) != 1:
+            raise ValueError("not one connect request")
+        return requests[0]
 
     def reply(self, reply: Reply) -> bytes:
         return _encode(reply)
@@ -87,6 +85,24 @@ class JSONProtocol:
 
     def encoder(self, framing: Framing) -> Encoder:
         return JSONEncoder(framing, self._uni)
+
+
+def _decode(frame: bytes, decoder: msgspec.json.Decoder[S]) -> list[S]:
+    try:
+        return _decode_plain(frame, decoder)
+    except msgspec.DecodeError:
+        if b"\\u" not in frame:
+            raise
+        return decode_with_surrogates(frame, lambda text: _decode_plain(text, decoder))
+
+
+def _decode_plain(frame: bytes, decoder: msgspec.json.Decoder[S]) -> list[S]:
+    try:
+        return decoder.decode_lines(frame)
+    except msgspec.DecodeError:
+        if b"null" not in frame or len(frame) > LONGEST_WITH_NULLS:
+            raise
+        return decode_without_nulls(frame, decoder)
 
 
 def _raw(text: bytes | None) -> Raw:
