@@ -385,8 +385,9 @@ class Node(ClusterNode):
                     results.append(await one)
                 except Exception as error:
                     results.append(error)
-            if hub.turn_size > TURN_SIZE:
-                await asyncio.sleep(0)      # for those who read what is published
+            if hub.turn_size > TURN_SIZE or start + BROADCAST_SIZE < len(names):
+                # For those who read what is published, and for all others.
+                await asyncio.sleep(0)
         return results
 
     def publish_threadsafe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -104,6 +105,18 @@ async def test_many_channels(monkeypatch: pytest.MonkeyPatch) -> None:
         results = await node.broadcast(names, b"1")
         assert [type(result) for result in results] == [StreamPosition] * 1000
         assert [(await node.history(name))[0].data for name in names] == [b"1"] * 1000
+
+
+async def test_others_have_their_turn_in_a_long_broadcast() -> None:
+    async with Node(options=KEPT) as node:
+        names = [f"c{n}" for n in range(5 * node_module.BROADCAST_SIZE)]
+        broadcast = asyncio.create_task(node.broadcast(names, b"1"))
+        published = set()
+        while not broadcast.done():
+            await asyncio.sleep(0)
+            published.add(node.stats().num_published)
+        assert len(await broadcast) == len(names)
+        assert {n * node_module.BROADCAST_SIZE for n in range(1, 6)} <= published
 
 
 async def test_a_broadcast_that_nobody_could_get() -> None:
