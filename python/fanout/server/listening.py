@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
+from collections.abc import Iterator
 
 from aiohttp import web
 
 from fanout.errors import ClosedError
 from fanout.server.config import HttpServerConfig, server_context
 from fanout.server.log import shown_url
+from fanout.server.unread import Unread
 
 __all__ = ["Listening"]
 
 BACKLOG = 4096          # connections that the kernel holds for us in a storm
 HTTP_TIMEOUT = 10.0     # seconds for the head of a request, and between two requests
+ANSWER_TIMEOUT = 30.0   # seconds for which nothing of an answer is taken
 LAST_ANSWERS = 1.0      # seconds for requests that are being answered when all clients are gone
 
 
@@ -40,6 +45,7 @@ class Listening:
             self._contexts.append(own or shared)
         self._runners: list[web.AppRunner] = []
         self._sites: list[web.TCPSite] = []
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen; every route must be there. Raises ``OSError`` when an address cannot be had."""
@@ -50,6 +56,14 @@ class Listening:
             await self._listen(
                 self.internal, config.internal_address or config.address, config.internal_port,
                 self._contexts[1])
+        self._watch = asyncio.create_task(Unread(self._transports, ANSWER_TIMEOUT).watch())
+
+    def _transports(self) -> Iterator[asyncio.Transport]:
+        """Of the connections that are aiohttp's: those of clients are taken over."""
+        for runner in self._runners:
+            for handler in runner.server.connections if runner.server is not None else ():
+                if handler.transport is not None:
+                    yield handler.transport
 
     async def _listen(
         self, application: web.Application, host: str, port: int, tls: ssl.SSLContext | None
@@ -98,6 +112,10 @@ class Listening:
 
     async def close(self) -> None:
         """Cut what is left."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
         for runner in self._runners:
             await runner.cleanup()
 
