@@ -9,15 +9,17 @@ import pytest
 
 from fanout import (
     BackpressureError,
+    ConnectReply,
     EngineUnavailableError,
     StreamPosition,
     SubscribeReply,
     UnsupportedError,
 )
 from tests.server.conftest import OPEN
-from tests.server.peer import Peer
+from tests.server.peer import Peer, connect
 from tests.server.running import InProcess, serving, with_options
 
+INAPPROPRIATE = (3506, "inappropriate protocol")
 KEPT = {"force_recovery": True, "history_size": 5, "history_ttl": "60s"}
 
 
@@ -130,17 +132,59 @@ async def test_an_engine_that_cannot(
         assert await peer.error(rpc={}) == (108, "not available")
 
 
-async def test_a_subscribe_whose_reply_cannot_be_made_subscribes_nobody(
+async def test_a_subscribe_whose_reply_cannot_be_made_ends_the_connection(
     server: InProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else it would get messages without the position that they follow."""
+    """It would get messages without the position that they follow, and ask again in vain."""
     async def subscribe(client: object, event: object) -> SubscribeReply:
         return SubscribeReply(data=b"no JSON")
 
     server.node.handlers.subscribe = subscribe
     async with await server.client() as peer:
         await peer.send({"id": 9, "subscribe": {"channel": "a"}})
-        assert (await peer.next())["error"]["code"] == 100
+        assert await peer.closed() == INAPPROPRIATE
         assert server.node.hub.num_subscribers("a") == 0
         assert server.node.positions.get("a") is None
+    assert "no JSON" in caplog.text
+
+
+async def test_what_was_missed_and_is_no_json(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same as for who is there when it is published, and for the history."""
+    position = await fill(server, b"1", b"\xff")
+    missing = {"recover": True, "offset": 0, "epoch": position.epoch}
+    async with await server.client() as peer:
+        await peer.send({"id": 9, "subscribe": {"channel": "a", **missing}})
+        assert await peer.closed() == INAPPROPRIATE
+    async with await server.client() as peer:
+        await peer.send({"id": 9, "history": {"channel": "a", "limit": -1}})
+        assert await peer.closed() == INAPPROPRIATE
+    async with await server.peer() as peer:
+        await peer.send({"id": 9, "connect": {"subs": {"a": missing}}})
+        assert await peer.closed() == INAPPROPRIATE
+    assert server.node.stats().num_subscriptions == 0
+    assert "'a'" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_one_way_client_that_missed_what_is_no_json() -> None:
+    settings = {**with_options(OPEN, **KEPT), "uni_websocket": {"enabled": True}}
+    async with serving(settings) as server:
+        await fill(server, b"\xff")
+        url = server.url.replace("websocket", "uni_websocket")
+        async with await connect(url) as peer:
+            await peer.send({"subs": {"a": {"recover": True}}})
+            assert await peer.next() == {
+                "disconnect": {"code": 3506, "reason": "inappropriate protocol"}}
+            assert await peer.closed() == INAPPROPRIATE
+
+
+async def test_connect_data_that_is_no_json(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.node.handlers.connect = lambda event: ConnectReply(data=b"no JSON")
+    async with await server.peer() as peer:
+        await peer.send({"id": 1, "connect": {}})
+        assert await peer.closed() == INAPPROPRIATE
     assert "no JSON" in caplog.text

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as TypingProtocol
 
+from msgspec import Raw
+
 from fanout import codes
 from fanout._expiry import Timer
 from fanout._framing import Framing
@@ -232,15 +234,30 @@ class BaseSession:
             version=settings.version,
             expires=result.expire_at > 0,
             ttl=time_left(result.expire_at),
-            data=self._protocol.embedded(result.data),
+            data=self._connect_data(result.data),
             subs={
-                channel: subscribe_result(self._protocol, sub)
+                channel: self._subscribe_result(channel, sub)
                 for channel, sub in result.subs.items()},
             ping=round(settings.ping_interval) if pings else 0,
             session=self.client.session,
             node=self._node.uid if self.client.session else "",
             time=int(time.time() * 1000) if settings.include_server_time else 0,
         )
+
+    def _connect_data(self, data: bytes) -> Raw | None:
+        try:
+            return self._protocol.embedded(data)
+        except ValueError as error:
+            logger.warning("the data of a connect reply cannot be said: %s", error)
+            raise codes.DISCONNECT_INAPPROPRIATE_PROTOCOL() from None
+
+    def _subscribe_result(self, channel: str, result: SubscribeResult) -> wire.SubscribeResult:
+        """What the client is told; a disconnect where it cannot be: asking again were in vain."""
+        try:
+            return subscribe_result(self._protocol, result)
+        except ValueError as error:
+            logger.warning("the reply to a subscribe to %r cannot be said: %s", channel, error)
+            raise codes.DISCONNECT_INAPPROPRIATE_PROTOCOL() from None
 
     def _connected(self, payload: bytes) -> None:
         """Send the answer to a connect, before all that waits for it."""

@@ -26,7 +26,7 @@ from fanout.server.protocol import messages as wire
 from fanout.server.protocol.messages import Command, Reply
 from fanout.server.session.base import BaseSession, SessionRequest, SessionSettings, start
 from fanout.server.session.requests import position, subscribe_event
-from fanout.server.session.results import subscribe_result, time_left
+from fanout.server.session.results import time_left
 
 __all__ = ["Session"]
 
@@ -223,7 +223,7 @@ class Session(BaseSession):
     async def _subscribe(self, id: int, request: wire.SubscribeRequest) -> None:
         result = await self.client.subscribe(subscribe_event(request, request.channel))
         try:
-            reply = subscribe_result(self._protocol, result)
+            reply = self._subscribe_result(request.channel, result)
         except Exception:
             # It would get messages and not know which position they follow.
             await self.client.unsubscribe(request.channel)
