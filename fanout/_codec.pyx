@@ -15,6 +15,7 @@ from libc.string cimport memcpy
 from fanout._message cimport Message, message_delta, message_info
 from fanout._writer cimport (
     MOST_VARINT, Writer, write_byte, write_bytes, write_varint, writer_free, writer_init,
+    written,
 )
 
 from fanout.types import AdminMessage, ClientInfo, ControlMessage
@@ -176,7 +177,7 @@ def encode_message(Message message not None):
                 write_text(&out, key)
                 write_text(&out, value)
         write_bytes(&out, PyBytes_AS_STRING(message.data), PyBytes_GET_SIZE(message.data))
-        return PyBytes_FromStringAndSize(out.data, out.size)
+        return written(&out)
     finally:
         writer_free(&out)
 
@@ -215,7 +216,7 @@ def encode_info(info):
     try:
         write_byte(&out, INFO)
         write_info(&out, info)
-        return PyBytes_FromStringAndSize(out.data, out.size)
+        return written(&out)
     finally:
         writer_free(&out)
 
@@ -236,7 +237,7 @@ def encode_control(message):
         write_text(&out, message.uid)
         write_text(&out, message.method)
         write_block(&out, message.params)
-        return PyBytes_FromStringAndSize(out.data, out.size)
+        return written(&out)
     finally:
         writer_free(&out)
 
@@ -258,7 +259,7 @@ def encode_admin(message):
         write_byte(&out, ADMIN)
         write_text(&out, message.method)
         write_block(&out, message.params)
-        return PyBytes_FromStringAndSize(out.data, out.size)
+        return written(&out)
     finally:
         writer_free(&out)
 

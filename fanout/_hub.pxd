@@ -3,74 +3,27 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fanout._buffer cimport Buffer
-from fanout._extras cimport FORMS, Extras
-from fanout._memory cimport check, own
+from fanout._channel cimport KINDS, Channel, Entry, Kind
+from fanout._delivery cimport Delivery
 from fanout._filter cimport TagsFilter
-from fanout._fossil cimport Base
 from fanout._membership cimport Memberships
+from fanout._memory cimport check, own
 from fanout._message cimport Message
-from fanout._table cimport Record, Table
+from fanout._run cimport Run
+from fanout._table cimport Table
 
 
-cdef enum:
-    MAX_ENCODINGS = 32
-    SLOTS = FORMS * MAX_ENCODINGS
-
-cdef enum Kind:
-    KIND_OUTBOX = 0
-    KIND_QUEUE = 1
-    KINDS = 2
-
-cdef enum Flag:
-    WANTS_JOIN_LEAVE = 1
-
-cdef enum Slow:
-    SLOW_DISCONNECT = 0
-    SLOW_DROP_OLDEST = 1
-    SLOW_KEEP_LATEST = 2
-
-cdef struct Entry:                      # one subscriber of a channel
-    PyObject* subscriber_borrowed       # leaves the array before it dies
-    uint32_t membership                 # its item among the subscriber's channels
-    uint8_t kind
-    uint8_t encoding
-    uint8_t flags
-    uint8_t form                        # see Extras
-
-cdef struct Channel:
-    Record record
-    Entry* entries
-    uint32_t count
-    uint32_t capacity
-    uint64_t serial                     # never used again for another channel
-    uint8_t slow                        # what a full outbox does
-    uint32_t encodings                  # bit mask of those ever used while it lives
-    Extras* extras                      # owned; NULL: nobody wants deltas or filters
-
-cdef struct Delivery:                   # one message on its way to a channel
-    PyObject* message                   # for queues; NULL: only for outboxes
-    uint64_t serial
-    uint8_t slow
-    uint8_t flags                       # only to entries that have these
-    uint8_t forms                       # bits of an entry's form that count; 0: all get it plain
-    int slots                           # how many of the buffers are in use
-    Buffer* buffers[SLOTS]              # owned, or NULL; by form and encoding, see slot_of
-
-cdef struct Run:                        # of publishes into one channel, see Buffer
-    uint64_t serial                     # of the channel; 0: sealed
-    Py_ssize_t reached                  # by each publish
-    int slots
-    Buffer* buffers[SLOTS]              # owned, or NULL
-
-cdef struct Backlog:                    # subscribers with something to settle
+cdef struct Backlog:                    # what waits until Python may run
     PyObject** items                    # owned
     Py_ssize_t count
     Py_ssize_t capacity
 
 
-cdef inline int slot_of(int form, int encoding) noexcept:
-    return form * MAX_ENCODINGS + encoding
+cdef inline void backlog_add(Backlog* backlog, PyObject* item) noexcept:
+    """Add a reference, which becomes the backlog's; the caller has reserved room."""
+    check(backlog.count < backlog.capacity)
+    backlog.items[backlog.count] = item
+    backlog.count += 1
 
 
 # What the kinds of subscriber register. `receive` runs no Python and returns
@@ -99,10 +52,8 @@ cdef class Hub:
     cdef unsigned long thread
     cdef bint scheduled
     cdef uint64_t next_serial
-    cdef Backlog backlogs[KINDS]
-    cdef PyObject** trash               # owned messages, released after the walk
-    cdef Py_ssize_t trash_count
-    cdef Py_ssize_t trash_capacity
+    cdef Backlog backlogs[KINDS]        # subscribers to settle at the end of the tick
+    cdef Backlog trash                  # messages to release after the walk
     cdef Run run
     cdef bint run_may_open              # nobody in the walk wants more than the buffer
     cdef char* arena                    # where buffers of one tick are joined; see Outbox
@@ -122,7 +73,6 @@ cdef class Hub:
     cdef int check_subscriber(self, Subscriber subscriber) except -1
     cdef Py_ssize_t deliver(self, Channel* channel, Delivery* delivery, list frames) except -1
     cdef Py_ssize_t announce(self, str channel, info, str method) except -1
-    cdef int reserve(self, Kind kind, Py_ssize_t more) except -1
     cdef int mark(self, Subscriber subscriber) except -1
     cdef int schedule(self) except -1
     cdef int settle(self, Kind kind) except -1
@@ -130,23 +80,13 @@ cdef class Hub:
     cdef Py_ssize_t broadcast_deltas(self, str channel, Message message, Channel* record) except -1
     cdef void walk_with_extras(
         self, Channel* channel, Delivery* delivery, Py_ssize_t* reached) noexcept
-    cdef list frames_with_deltas(
-        self, str channel, Message message, uint32_t plain, uint32_t full, uint32_t patch,
-        Base base, list unsaid)
-    cdef int make_buffers(self, Delivery* delivery, list frames) except -1
     cdef Py_ssize_t continue_run(self, list frames) except -1
-    cdef void drop_run(self) noexcept
-    cdef void open_run(self, Delivery* delivery, Py_ssize_t reached) noexcept
-    cdef int tell_unencodable(self, str channel, Message message, list encodings) except -1
+    cdef int tell_unencodable(self, str channel, Message message, uint32_t encodings) except -1
     cdef bint wanted(self, Subscriber subscriber, str channel, Message message) except -1
     cdef bint enter(
         self, Subscriber subscriber, str channel, int flags, int slow, bint delta, Message base,
         TagsFilter filter,
     ) except -1
-    cdef void dress(
-        self, Channel* channel, uint32_t place, bint delta, Message base, TagsFilter filter
-    ) noexcept
-    cdef void shrink(self, Channel* channel) noexcept
     cdef int abandon(self, Subscriber subscriber) except -1
     cdef int empty_trash(self) except -1
     cdef int report(self, str what, error) except -1
@@ -154,11 +94,8 @@ cdef class Hub:
 
 cdef inline void mark_reserved(Hub hub, PyObject* subscriber) noexcept:
     """Put a subscriber into the backlog, in which the caller has reserved room."""
-    cdef Backlog* backlog = &hub.backlogs[(<Subscriber>subscriber).kind]
-    check(backlog.count < backlog.capacity)
     own(subscriber)         # the backlog's, until it is settled
-    backlog.items[backlog.count] = subscriber
-    backlog.count += 1
+    backlog_add(&hub.backlogs[(<Subscriber>subscriber).kind], subscriber)
     (<Subscriber>subscriber).marked = True
 
 

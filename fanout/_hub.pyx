@@ -8,16 +8,20 @@ system calls at the end of the tick) runs outside of it.
 
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from fanout._buffer cimport (
-    Buffer, buffer_extend, buffer_from, buffer_give_back, buffer_reserve, buffer_take,
+from fanout._channel cimport (
+    KIND_OUTBOX, KIND_QUEUE, KINDS, SLOW_DISCONNECT, SLOW_DROP_OLDEST, SLOW_KEEP_LATEST,
+    WANTS_JOIN_LEAVE, Channel, Entry, Kind, channel_add, channel_dress, channel_free, channel_new,
+    channel_remove, channel_reserve, channel_reserve_extras,
+)
+from fanout._delivery cimport (
+    MAX_ENCODINGS, SLOTS, Delivery, delivery_address, delivery_clear, delivery_fill,
+    delivery_free, frames_with_deltas,
 )
 from fanout._extras cimport (
-    FORM_FULL, FORM_PATCH, FORM_PLAIN, extras_filter, extras_form, extras_free, extras_move,
-    extras_new, extras_reserve, extras_set_base, extras_set_filter, extras_shrink, extras_wanted,
-    extras_without_deltas, next_question,
+    FORM_FULL, FORM_PATCH, FORM_PLAIN, Extras, extras_filter, extras_set_base, next_question,
 )
 from fanout._filter cimport (
     TagsFilter, filter_answer, filter_leave, filter_matches, filter_use,
@@ -27,10 +31,9 @@ from fanout._membership cimport (
     NOT_A_MEMBER, memberships_add, memberships_find, memberships_free, memberships_init,
     memberships_remove, memberships_reserve,
 )
-from fanout._memory cimport (
-    allocate, check, disown, own, release, resize, try_allocate, try_resize,
-)
+from fanout._memory cimport check, disown, release, resize
 from fanout._message cimport Message, message_delta
+from fanout._run cimport run_drop, run_extend, run_open
 from fanout._table cimport (
     Cursor, Record, table_find, table_free, table_init, table_insert, table_next, table_remove,
     table_reserve,
@@ -60,67 +63,14 @@ cdef void register_kind(Kind kind, receive_function receive, settle_function set
     settlers[<int>kind] = settle
 
 
-cdef void free_channel(Channel* channel) noexcept:
-    """A channel that nobody is in, and that is in no table."""
-    if channel.extras != NULL:
-        extras_free(channel.extras)
-    release(channel.entries)
-    release(channel)
-
-
-cdef bint room_for_extras(Channel* channel, bint filtered) noexcept:
-    """Make room for what the next subscriber wants; False when there is no memory."""
-    if channel.extras == NULL:
-        channel.extras = extras_new()
-    return channel.extras != NULL and (
-        not filtered
-        or channel.extras.filters != NULL
-        or extras_reserve(channel.extras, channel.count, channel.capacity))
-
-
-cdef bint room_for_entry(Channel* channel) noexcept:
-    """Make room for one more subscriber; False when there is no memory."""
-    cdef uint32_t capacity
-    cdef Entry* entries
-    if channel.count < channel.capacity:
-        return True
-    capacity = channel.capacity + (channel.capacity >> 1) + 1
-    if (
-        channel.extras != NULL
-        and channel.extras.filters != NULL
-        and not extras_reserve(channel.extras, channel.count, capacity)
-    ):
-        return False
-    entries = <Entry*>try_resize(channel.entries, capacity * sizeof(Entry))
-    if entries == NULL:
-        return False
-    channel.entries = entries
-    channel.capacity = capacity
-    return True
-
-
-cdef void drop_unwanted_extras(Channel* channel) noexcept:
-    if channel.extras != NULL and not extras_wanted(channel.extras):
-        extras_free(channel.extras)
-        channel.extras = NULL
-
-
-cdef void address(Delivery* delivery, const Channel* channel, Message message) noexcept:
-    """Begin a delivery into a channel, of a message or, with None, of something else."""
-    delivery.message = NULL if message is None else <PyObject*>message
-    delivery.serial = channel.serial
-    delivery.slow = channel.slow
-    delivery.flags = 0
-    delivery.forms = 0
-    delivery.slots = 0
-    if channel.extras != NULL and message is not None:
-        delivery.forms = FORM_FULL | FORM_PATCH
-
-
-cdef bytes checked_frame(frame):
-    if type(frame) is not bytes:
-        raise TypeError(f"an encoder must return bytes or None, not {frame!r}")
-    return frame
+cdef int backlog_reserve(Backlog* backlog, Py_ssize_t more) except -1:
+    """Make room, so that adding in a walk cannot fail."""
+    cdef Py_ssize_t wanted = backlog.count + more
+    if wanted > backlog.capacity:
+        wanted = max(wanted, backlog.capacity * 2)
+        backlog.items = <PyObject**>resize(backlog.items, wanted * sizeof(PyObject*))
+        backlog.capacity = wanted
+    return 0
 
 
 @cython.no_gc_clear     # __dealloc__ needs the hub
@@ -146,19 +96,6 @@ cdef class Subscriber:
         return self.memberships.count
 
 
-cdef Channel* new_channel(uint64_t serial) except NULL:
-    """A channel with room for one subscriber, in no table yet."""
-    cdef Channel* channel = <Channel*>allocate(sizeof(Channel))
-    memset(channel, 0, sizeof(Channel))
-    channel.serial = serial
-    channel.entries = <Entry*>try_allocate(sizeof(Entry))
-    if channel.entries == NULL:
-        release(channel)
-        raise MemoryError()
-    channel.capacity = 1
-    return channel
-
-
 @cython.final
 @cython.no_gc_clear     # subscribers that die with it leave it first
 cdef class Hub:
@@ -179,14 +116,14 @@ cdef class Hub:
 
     def __dealloc__(self):
         # Every subscriber owns a reference to the hub until it has left.
-        check(self.table.count == 0 and self.trash_count == 0)
+        check(self.table.count == 0 and self.trash.count == 0)
         table_free(&self.table)
         cdef int kind
         for kind in range(<int>KINDS):
             check(self.backlogs[kind].count == 0)
             release(self.backlogs[kind].items)
-        self.drop_run()
-        release(self.trash)
+        run_drop(&self.run)
+        release(self.trash.items)
         release(self.arena)
 
     def add_encoder(self, encoder):
@@ -290,8 +227,8 @@ cdef class Hub:
         cdef Channel* record
         cdef Py_ssize_t reached
         cdef uint32_t encodings
+        cdef uint32_t unsaid = 0        # encodings in which it cannot be said
         cdef list frames = None
-        cdef list unsaid = None         # encodings in which it cannot be said
         cdef int encoding
         self.published += 1
         self.turn_size += 1
@@ -309,17 +246,17 @@ cdef class Hub:
                 if encodings >> encoding & 1:
                     frame = self.encoders[encoding].publication(channel, message)
                     if frame is None:
-                        unsaid = [encoding] if unsaid is None else [*unsaid, encoding]
+                        unsaid |= 1u << encoding
                     frames[encoding] = frame
             # An encoder may have run anything.
             record = <Channel*>table_find(&self.table, channel)
             if record == NULL:
                 return 0
-            if record.serial == self.run.serial and unsaid is None:
+            if record.serial == self.run.serial and unsaid == 0:
                 return self.continue_run(frames)
-        address(&delivery, record, message)
+        delivery_address(&delivery, record, message)
         reached = self.deliver(record, &delivery, frames)
-        if unsaid is not None:
+        if unsaid:
             self.tell_unencodable(channel, message, unsaid)
         return reached
 
@@ -380,7 +317,7 @@ cdef class Hub:
         record = <Channel*>table_find(&self.table, channel)
         if record == NULL:
             return 0
-        address(&delivery, record, None)
+        delivery_address(&delivery, record, None)
         delivery.flags = WANTS_JOIN_LEAVE
         # A join does not replace the latest message, but it disconnects nobody
         # from a channel that would rather lose something.
@@ -391,22 +328,18 @@ cdef class Hub:
         """Walk the channel's subscribers. Nothing in the walk runs Python."""
         cdef Py_ssize_t reached = 0
         cdef uint32_t at
-        cdef int slot
+        cdef int slots = len(self.encoders)
         cdef const Entry* entry
         seal_run(self)
-        self.reserve(KIND_OUTBOX, channel.count)
-        self.reserve(KIND_QUEUE, channel.count)
-        if self.trash_count + channel.count > self.trash_capacity:
-            self.trash = <PyObject**>resize(
-                self.trash, (self.trash_count + channel.count) * sizeof(PyObject*))
-            self.trash_capacity = self.trash_count + channel.count
-        delivery.slots = len(self.encoders)
-        if channel.extras != NULL or (frames is not None and len(frames) > delivery.slots):
-            delivery.slots = SLOTS
-        memset(delivery.buffers, 0, delivery.slots * sizeof(Buffer*))
+        backlog_reserve(&self.backlogs[<int>KIND_OUTBOX], channel.count)
+        backlog_reserve(&self.backlogs[<int>KIND_QUEUE], channel.count)
+        backlog_reserve(&self.trash, channel.count)
+        if channel.extras != NULL or (frames is not None and len(frames) > slots):
+            slots = SLOTS
+        delivery_clear(delivery, slots)
         try:
             if frames is not None:
-                self.make_buffers(delivery, frames)
+                self.unsent += delivery_fill(delivery, frames)
             self.run_may_open = frames is not None
             if delivery.forms != 0:
                 self.walk_with_extras(channel, delivery, &reached)
@@ -421,11 +354,9 @@ cdef class Hub:
                     ):
                         reached += receivers[entry.kind](self, entry, delivery)
             if self.run_may_open and delivery.flags == 0 and delivery.slow == SLOW_DISCONNECT:
-                self.open_run(delivery, reached)
+                run_open(&self.run, delivery, reached)
         finally:
-            for slot in range(delivery.slots):
-                if delivery.buffers[slot] != NULL:
-                    buffer_give_back(delivery.buffers[slot])
+            delivery_free(delivery)
         self.delivered += reached
         try:
             self.schedule()
@@ -482,11 +413,11 @@ cdef class Hub:
         cdef uint32_t patch = record.extras.patch
         cdef Base base = None
         cdef list frames
-        cdef list unsaid = []           # encodings in which it cannot be said
+        cdef uint32_t unsaid            # encodings in which it cannot be said
         if message_delta(message) and record.extras.base_owned != NULL:
             base = Base(<bytes>record.extras.base_owned)
-        frames = self.frames_with_deltas(
-            channel, message, record.encodings, full, patch, base, unsaid)
+        frames = frames_with_deltas(
+            self.encoders, channel, message, record.encodings, full, patch, base, &unsaid)
         # An encoder may have run anything.
         record = <Channel*>table_find(&self.table, channel)
         if record == NULL:
@@ -497,103 +428,34 @@ cdef class Hub:
             or (base is not None and record.extras.base_owned != <PyObject*>base.data)
         ):
             # What is whole is right whatever happens now.
-            unsaid = []
-            frames = self.frames_with_deltas(
-                channel, message, record.encodings, record.extras.full | record.extras.patch,
-                record.extras.full | record.extras.patch, None, unsaid)
+            full = patch = record.extras.full | record.extras.patch
+            frames = frames_with_deltas(
+                self.encoders, channel, message, record.encodings, full, patch, None, &unsaid)
             record = <Channel*>table_find(&self.table, channel)
             if record == NULL:
                 return 0
-        if record.serial == self.run.serial and not unsaid:
+        if record.serial == self.run.serial and unsaid == 0:
             reached = self.continue_run(frames)
             extras_set_base(record.extras, message.data)
             return reached
-        address(&delivery, record, message)
+        delivery_address(&delivery, record, message)
         reached = self.deliver(record, &delivery, frames)
         if unsaid:
             self.tell_unencodable(channel, message, unsaid)
         return reached
 
-    cdef list frames_with_deltas(
-        self, str channel, Message message, uint32_t plain, uint32_t full, uint32_t patch,
-        Base base, list unsaid,
-    ):
-        """The frames of a message by slot, for the encodings in these masks."""
-        cdef list frames = [None] * SLOTS
-        cdef int encoding
-        for encoding in range(len(self.encoders)):
-            encoder = self.encoders[encoding]
-            whole = None
-            said = True
-            if plain >> encoding & 1:
-                frames[slot_of(FORM_PLAIN, encoding)] = frame = encoder.publication(
-                    channel, message)
-                said = frame is not None
-            if full >> encoding & 1 or (patch >> encoding & 1 and base is None):
-                whole = encoder.publication_delta(channel, message, None)
-                said = said and whole is not None
-            if full >> encoding & 1:
-                frames[slot_of(FORM_FULL, encoding)] = whole
-            if patch >> encoding & 1:
-                if base is not None:
-                    whole = encoder.publication_delta(channel, message, base)
-                    said = said and whole is not None
-                frames[slot_of(FORM_PATCH, encoding)] = whole
-            if not said:
-                unsaid.append(encoding)
-        return frames
-
-    cdef int make_buffers(self, Delivery* delivery, list frames) except -1:
-        cdef int slot
-        for slot in range(len(frames)):
-            frame = frames[slot]
-            if frame is not None:
-                delivery.buffers[slot] = buffer_from(checked_frame(frame))
-                self.unsent += len(<bytes>frame)
-        return 0
-
-    cdef void open_run(self, Delivery* delivery, Py_ssize_t reached) noexcept:
-        """Let publishes that follow at once go into the same buffers."""
-        cdef int slot
-        self.drop_run()
-        for slot in range(delivery.slots):
-            self.run.buffers[slot] = NULL
-            if delivery.buffers[slot] != NULL:
-                self.run.buffers[slot] = buffer_take(delivery.buffers[slot])
-        self.run.slots = delivery.slots
-        self.run.serial = delivery.serial
-        self.run.reached = reached
-
     cdef Py_ssize_t continue_run(self, list frames) except -1:
         """Queue one more message to all that the run's first one reached."""
-        cdef int slot
-        cdef bytes frame
-        for slot in range(len(frames)):
-            if frames[slot] is not None:
-                check(slot < self.run.slots and self.run.buffers[slot] != NULL)
-                buffer_reserve(self.run.buffers[slot], checked_frame(frames[slot]))
-        for slot in range(len(frames)):
-            if frames[slot] is not None:
-                frame = frames[slot]
-                buffer_extend(self.run.buffers[slot], frame)
-                self.unsent += len(frame)
+        self.unsent += run_extend(&self.run, frames)
         self.delivered += self.run.reached
         return self.run.reached
 
-    cdef void drop_run(self) noexcept:
-        cdef int slot
-        for slot in range(self.run.slots):
-            if self.run.buffers[slot] != NULL:
-                buffer_give_back(self.run.buffers[slot])
-        self.run.slots = 0
-        self.run.serial = 0
-
-    cdef int tell_unencodable(self, str channel, Message message, list encodings) except -1:
+    cdef int tell_unencodable(self, str channel, Message message, uint32_t encodings) except -1:
         cdef Subscriber subscriber
         for subscriber in self.subscribers(channel):
             if (
                 subscriber.kind == KIND_OUTBOX
-                and subscriber.encoding in encodings
+                and encodings >> subscriber.encoding & 1
                 and self.wanted(subscriber, channel, message)
             ):
                 try:
@@ -613,20 +475,10 @@ cdef class Hub:
                 filter = extras_filter(record.extras, subscriber.memberships.items[item].place)
         return filter == NULL or filter_matches(<TagsFilter>filter, message.own_tags)
 
-    cdef int reserve(self, Kind kind, Py_ssize_t more) except -1:
-        """Make room in a backlog, so that marking in a walk cannot fail."""
-        cdef Backlog* backlog = &self.backlogs[<int>kind]
-        cdef Py_ssize_t wanted = backlog.count + more
-        if wanted > backlog.capacity:
-            wanted = max(wanted, backlog.capacity * 2)
-            backlog.items = <PyObject**>resize(backlog.items, wanted * sizeof(PyObject*))
-            backlog.capacity = wanted
-        return 0
-
     cdef int mark(self, Subscriber subscriber) except -1:
         """Have a subscriber settled at the end of this tick."""
         if not subscriber.marked:
-            self.reserve(<Kind>subscriber.kind, 1)
+            backlog_reserve(&self.backlogs[subscriber.kind], 1)
             mark_reserved(self, <PyObject*>subscriber)
             self.schedule()
         return 0
@@ -661,7 +513,7 @@ cdef class Hub:
         cdef Py_ssize_t at
         if kind == KIND_OUTBOX:
             self.unsent = 0
-            self.drop_run()
+            run_drop(&self.run)
         if taken.count == 0:
             return 0
         memset(&self.backlogs[<int>kind], 0, sizeof(Backlog))
@@ -693,7 +545,7 @@ cdef class Hub:
         """
         cdef Channel* record = <Channel*>table_find(&self.table, channel)
         cdef uint32_t item = NOT_A_MEMBER
-        cdef Entry* entry
+        cdef uint32_t place
         cdef bint first = record == NULL
         cdef bint room = True
         if not first:
@@ -702,14 +554,14 @@ cdef class Hub:
             memberships_reserve(&subscriber.memberships)
         if first:
             table_reserve(&self.table)
-            record = new_channel(self.next_serial)
+            record = channel_new(self.next_serial)
         elif item == NOT_A_MEMBER:
-            room = room_for_entry(record)
+            room = channel_reserve(record)
         if room and (delta or filter is not None):
-            room = room_for_extras(record, filter is not None)
+            room = channel_reserve_extras(record, filter is not None)
         if not room:
             if first:
-                free_channel(record)
+                channel_free(record)
             raise MemoryError()
         # Nothing fails from here on.
         seal_run(self)
@@ -718,86 +570,41 @@ cdef class Hub:
             table_insert(&self.table, &record.record, channel)
         if item == NOT_A_MEMBER:
             item = memberships_add(&subscriber.memberships, record, record.count)
-            entry = &record.entries[record.count]
-            entry.subscriber_borrowed = <PyObject*>subscriber
-            entry.membership = item
-            entry.kind = subscriber.kind
-            entry.encoding = subscriber.encoding
-            entry.form = FORM_PLAIN
-            if record.extras != NULL and record.extras.filters != NULL:
-                record.extras.filters[record.count] = NULL
-            record.count += 1
+            channel_add(
+                record, <PyObject*>subscriber, item, subscriber.kind, subscriber.encoding)
             record.slow = <uint8_t>slow
             self.subscriptions_count += 1
-        record.entries[subscriber.memberships.items[item].place].flags = <uint8_t>flags
-        self.dress(record, subscriber.memberships.items[item].place, delta, base, filter)
+        place = subscriber.memberships.items[item].place
+        record.entries[place].flags = <uint8_t>flags
+        channel_dress(
+            record, place, delta, None if base is None else base.data,
+            NULL if filter is None else <PyObject*>filter)
         return first
 
     cdef bint leave(self, Subscriber subscriber, uint32_t item) noexcept:
         """Remove a subscriber from a channel; True when it was the last one."""
         cdef Channel* channel = <Channel*>subscriber.memberships.items[item].channel
         cdef uint32_t place = subscriber.memberships.items[item].place
-        cdef uint32_t last = channel.count - 1
         cdef Entry* moved
-        cdef Subscriber other
         check(channel.entries[place].subscriber_borrowed == <PyObject*>subscriber)
         seal_run(self)
-        if channel.extras != NULL:
-            extras_without_deltas(channel.extras, channel.entries[place].form)
-            extras_move(channel.extras, place, last)
         memberships_remove(&subscriber.memberships, item)
         if item < subscriber.memberships.count:
             # The subscriber's last channel took the number of the removed one.
             moved = &(<Channel*>subscriber.memberships.items[item].channel).entries[
                 subscriber.memberships.items[item].place]
             moved.membership = item
-        if place != last:
-            channel.entries[place] = channel.entries[last]
+        channel_remove(channel, place)
+        if place < channel.count:
             moved = &channel.entries[place]
             (<Subscriber>moved.subscriber_borrowed).memberships.items[
                 moved.membership].place = place
-        channel.count = last
         self.subscriptions_count -= 1
-        if last == 0:
+        if channel.count == 0:
             table_remove(&self.table, &channel.record)
-            free_channel(channel)
+            channel_free(channel)
             return True
-        drop_unwanted_extras(channel)
-        if last * 4 < channel.capacity and channel.capacity > 16:
-            self.shrink(channel)
         return False
-
-    cdef void dress(
-        self, Channel* channel, uint32_t place, bint delta, Message base, TagsFilter filter
-    ) noexcept:
-        """Give a subscriber the form and the filter that it wants from now on.
-
-        There is room for them, and the filter is in use for it.
-        """
-        cdef Entry* entry = &channel.entries[place]
-        if delta:
-            entry.form = extras_form(
-                channel.extras, entry.form, entry.encoding, None if base is None else base.data)
-        else:
-            if channel.extras != NULL:
-                extras_without_deltas(channel.extras, entry.form)
-            entry.form = FORM_PLAIN
-            if entry.kind == KIND_OUTBOX:
-                channel.encodings |= 1u << entry.encoding
-        if channel.extras != NULL:
-            if channel.extras.filters != NULL:
-                extras_set_filter(
-                    channel.extras, place, NULL if filter is None else <PyObject*>filter)
-            drop_unwanted_extras(channel)
-
-    cdef void shrink(self, Channel* channel) noexcept:
-        cdef uint32_t capacity = channel.count * 2
-        cdef Entry* entries = <Entry*>try_resize(channel.entries, capacity * sizeof(Entry))
-        if entries != NULL:     # else it stays larger than needed
-            channel.entries = entries
-            channel.capacity = capacity
-            if channel.extras != NULL:
-                extras_shrink(channel.extras, capacity)
 
     cdef int abandon(self, Subscriber subscriber) except -1:
         """A subscriber is being freed: leave its channels.
@@ -828,9 +635,9 @@ cdef class Hub:
 
     cdef int empty_trash(self) except -1:
         cdef PyObject* message
-        while self.trash_count > 0:
-            self.trash_count -= 1
-            message = self.trash[self.trash_count]
+        while self.trash.count > 0:
+            self.trash.count -= 1
+            message = self.trash.items[self.trash.count]
             disown(message)
         return 0
 

@@ -18,12 +18,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from fanout._buffer cimport Buffer, buffer_from, buffer_give_back, buffer_take
+from fanout._channel cimport KIND_OUTBOX, SLOW_DISCONNECT, SLOW_KEEP_LATEST, Entry
+from fanout._delivery cimport Delivery, slot_of
 from fanout._extras cimport FORM_PLAIN
-from fanout._hub cimport (
-    KIND_OUTBOX, SLOW_DISCONNECT, SLOW_KEEP_LATEST, Delivery, Entry, Hub, Subscriber,
-    mark_reserved, register_kind, seal_run, slot_of,
-)
+from fanout._hub cimport Hub, Subscriber, mark_reserved, register_kind, seal_run
 from fanout._memory cimport adopt, disown, own, release, try_resize
+from fanout._run cimport run_drop
 
 
 cdef extern from "Python.h":
@@ -553,7 +553,7 @@ cdef Py_ssize_t send_batch(Hub hub, Job* jobs, Py_ssize_t chosen) noexcept:
     cdef Py_ssize_t at, prepared = 0
     cdef size_t used = 0
     cdef const char* arena
-    hub.drop_run()          # asking may have opened one; what is sent must not grow
+    run_drop(&hub.run)          # asking may have opened one; what is sent must not grow
     for at in range(chosen):
         # Asking another transport may have changed this one.
         if has_to_send(<Outbox>jobs[at].outbox):

@@ -5,9 +5,9 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from fanout._awaitable cimport ready
-from fanout._hub cimport (
-    KIND_QUEUE, Delivery, Entry, Hub, Subscriber, mark_reserved, register_kind,
-)
+from fanout._channel cimport KIND_QUEUE, Entry
+from fanout._delivery cimport Delivery
+from fanout._hub cimport Hub, Subscriber, backlog_add, mark_reserved, register_kind
 from fanout._memory cimport disown, own, release, try_allocate
 from fanout._message cimport Message
 
@@ -224,8 +224,7 @@ cdef bint receive(Hub hub, const Entry* entry, const Delivery* delivery) noexcep
             return False
         # The oldest makes room (keep-latest: of the one there is). Dropping a
         # message may run Python, so it waits until the walk is over.
-        hub.trash[hub.trash_count] = (<LocalQueue>me).slots[(<LocalQueue>me).first]
-        hub.trash_count += 1
+        backlog_add(&hub.trash, (<LocalQueue>me).slots[(<LocalQueue>me).first])
         (<LocalQueue>me).first = (
             (<LocalQueue>me).first + 1 if (<LocalQueue>me).first + 1 < (<LocalQueue>me).capacity
             else 0)
