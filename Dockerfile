@@ -24,12 +24,14 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
 USER 10001
 WORKDIR /
 # In a container loopback is nobody's way in. Who may reach the port is up to `docker run -p`.
-ENV FANOUT_HTTP_SERVER_ADDRESS=0.0.0.0 \
+# By this name, so that a variable of either name wins over it.
+ENV CENTRIFUGO_HTTP_SERVER_ADDRESS=0.0.0.0 \
     PYTHONUNBUFFERED=1
 EXPOSE 8000
-# 503 in a drain: nobody new is sent here, and those who are here may stay as long as it takes.
+# 503 in a drain: nobody new is sent here, and those who are here may stay as long as it takes. Any
+# other answer is a server's that works: a configuration may have /health elsewhere, or not at all.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:%s/health' % os.environ.get('FANOUT_HTTP_SERVER_PORT', '8000'), timeout=2)"]
+    CMD ["python", "-c", "import http.client, os, sys; get = lambda name: os.environ.get('FANOUT_HTTP_SERVER_' + name) or os.environ.get('CENTRIFUGO_HTTP_SERVER_' + name); server = http.client.HTTPConnection('127.0.0.1', int(get('INTERNAL_PORT') or get('PORT') or 8000), timeout=2); server.request('GET', '/health'); sys.exit(server.getresponse().status == 503)"]
 # Longer than shutdown.timeout (30 s): `docker stop --time 40`.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["fanout"]
