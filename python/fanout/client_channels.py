@@ -81,7 +81,7 @@ class ClientChannels:
         return [channel for channel, own in subscriptions.items() if own.server_side]
 
     def subscription(self, channel: str) -> ClientSubscription:
-        """What the subscription has of its own, to be read alone."""
+        """What the subscription has of its own; only to be read."""
         if self._subscriptions is None:
             return _PLAIN
         return self._subscriptions.get(channel, _PLAIN)

@@ -11,7 +11,6 @@ import logging
 import math
 import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -38,7 +37,8 @@ from fanout.interest import Interest
 from fanout.memory import MemoryEngine
 from fanout.outages import Outages
 from fanout.peers import NodeInfo, Peers
-from fanout.positions import POSITIONED, Positions, Track
+from fanout.positions import POSITIONED, Positions
+from fanout.readers import Readers
 from fanout.subscription import Subscription
 from fanout.threads import ThreadDoor
 from fanout.types import (
@@ -216,10 +216,7 @@ class Node(ClusterNode):
         # What `info` tells of this node beside its own figures, for all nodes to see.
         self.measure: Callable[[], Mapping[str, float]] | None = None
         self._sessions: dict[str, object] = {}
-        self._queues: weakref.WeakSet[LocalQueue] = weakref.WeakSet()
-        self._held: set[LocalQueue] = set()     # with a callback: they live until closed
         self._background: set[asyncio.Task[None]] = set()
-        self._emptied: asyncio.Event
         self._threads = ThreadDoor(self, threadsafe_limit)
         self.expiry: Expiry
         self._hub: Hub | None = None
@@ -238,9 +235,9 @@ class Node(ClusterNode):
             self.engine, self._hub, self._recovery_limit, self._on_insufficient)
         self._outages = Outages(self.positions, self.handlers, self.background)
         self.interest = Interest(self.engine, self._hub, self._options, self.positions.forget)
+        self._readers = Readers(self._hub, self.interest, self.positions)
         self.expiry = Expiry()
         self.expiry.start(loop)
-        self._emptied = asyncio.Event()
         self._peers = Peers(self.expiry, self._info_interval, self._tell_info)
         try:
             await self.engine.run(self)
@@ -277,13 +274,13 @@ class Node(ClusterNode):
             async with asyncio.timeout(timeout):
                 while self._background:
                     await asyncio.wait(list(self._background))
-                self._close_all_local()
+                self._readers.close_all()
                 await self.positions.close()
                 await self.interest.settled()
         except TimeoutError:
             for task in list(self._background):
                 task.cancel()
-            self._close_all_local()
+            self._readers.close_all()
             await self.positions.close()
             self.interest.abandon()
         self.hub.flush()
@@ -439,31 +436,11 @@ class Node(ClusterNode):
         somebody refers to it. Raises ``TypeError`` or ``ValueError`` for bad
         arguments.
         """
-        hub = self._open_hub()
+        self._open_hub()
         if not channels:
             raise TypeError("subscribe needs at least one channel")
-        all_options = [self.checked_options(channel) for channel in channels]
-        queue = LocalQueue(hub, size, overflow, callback)
-        self._queues.add(queue)
-        if callback is not None:
-            self._held.add(queue)
-        moves: list[asyncio.Task[None]] = []
-        try:
-            for channel, options in zip(channels, all_options, strict=True):
-                move = self.interest.hold(channel)
-                track = self.positions.watch(channel, options)
-                hub.subscribe(queue, channel, POSITIONED)
-                if track is not None and not track.epoch:
-                    move = self.positions.start(self._open_track(track, move))
-                if move is None:
-                    self.interest.release(channel)
-                else:
-                    move.add_done_callback(functools.partial(self._moved, channel, queue))
-                    moves.append(move)
-        except BaseException:
-            self._close_local(queue)
-            raise
-        return Subscription(self, channels, queue, moves)
+        wanted = [(channel, self.checked_options(channel)) for channel in channels]
+        return self._readers.open(wanted, callback, size, overflow)
 
     # ---- what the engine keeps -----------------------------------------
 
@@ -656,11 +633,6 @@ class Node(ClusterNode):
                 # Not waited for: closing the engine does that. Without it they forget us.
                 self.engine.publish_control(ControlMessage(self.uid, "shutdown", b"{}"))
 
-    async def _open_track(self, track: Track, move: asyncio.Task[None] | None) -> None:
-        if move is not None:
-            await asyncio.shield(move)
-        await self.positions.open(track)
-
     def _on_insufficient(self, channel: str) -> None:
         """Messages of a channel are lost to those who are subscribed here."""
         for subscriber in self.hub.subscribers(channel, POSITIONED):
@@ -674,27 +646,9 @@ class Node(ClusterNode):
                     if self.hub.unsubscribe(subscriber, channel):
                         self.interest.vacated(channel)
             elif isinstance(subscriber, LocalQueue):
-                self._close_local(subscriber, InsufficientStateError(
+                self._readers.close(subscriber, InsufficientStateError(
                     f"messages of {channel!r} did not arrive, and its history does not have "
                     "them all any more"))
-
-    def _close_local(self, queue: LocalQueue, error: BaseException | None = None) -> None:
-        self._held.discard(queue)
-        if self._hub is not None:
-            for channel in self._hub.remove(queue):
-                self.interest.vacated(channel)
-        queue.close(error)
-
-    def _close_all_local(self) -> None:
-        for queue in list(self._queues):
-            self._close_local(queue)
-
-    def _moved(self, channel: str, queue: LocalQueue, move: asyncio.Task[None]) -> None:
-        """The engine has the channel of an in-process subscription, or it failed."""
-        self.interest.release(channel)
-        if not move.cancelled() and (error := move.exception()) is not None:
-            # Whoever reads must hear that nothing will come.
-            self._close_local(queue, error)
 
     def _on_vacated(self, channels: list[str]) -> None:
         if self._state in ("running", "closing"):
@@ -741,8 +695,7 @@ class Node(ClusterNode):
             f"data must be at most {self.max_message_size} bytes, not {len(data)}")
 
     def _local_channels(self) -> Iterable[str]:
-        hub = self.hub
-        return (channel for queue in self._queues for channel in hub.subscriptions(queue))
+        return self._readers.channels()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from fanout.positions import finished
 from fanout.types import Message
 
 if TYPE_CHECKING:
-    from fanout.node import Node
+    from fanout.readers import Readers
 
 __all__ = ["Subscription"]
 
@@ -31,9 +31,9 @@ class Subscription:
     recovers are lost (:exc:`fanout.InsufficientStateError`).
     """
 
-    def __init__(self, node: Node, channels: tuple[str, ...], queue: LocalQueue,
+    def __init__(self, readers: Readers, channels: tuple[str, ...], queue: LocalQueue,
                  moves: list[asyncio.Task[None]]) -> None:
-        self._node = node
+        self._readers = readers
         self._channels = channels
         self._queue = queue
         self._moves = moves
@@ -84,7 +84,7 @@ class Subscription:
 
     def close(self) -> None:
         """End it: no more messages come, what is queued can still be read."""
-        self._node._close_local(self._queue)
+        self._readers.close(self._queue)
 
     async def _ready(self) -> Subscription:
         for move in self._moves:

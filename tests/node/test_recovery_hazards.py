@@ -625,7 +625,7 @@ async def test_a_subscription_of_which_one_channel_fails_leaves_nothing(
     await eventually(lambda: not engine._wanted)
     assert node.hub.channels() == []
     assert node.positions.get("a") is None
-    assert not node._held
+    assert not node._readers._held
 
 
 async def test_a_channel_listed_twice(node: Node, engine: LossyEngine) -> None:

@@ -407,7 +407,7 @@ async def test_thousands_come_and_go(node: Node) -> None:
         await eventually(lambda: node.stats().num_subscriptions == 0)
         await asyncio.sleep(0)
         assert await node.channels() == []
-        assert len(node._queues) == 0
+        assert len(node._readers._queues) == 0
 
 
 # Publishing
