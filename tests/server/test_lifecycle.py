@@ -14,11 +14,20 @@ import pytest
 from aiohttp.web_protocol import RequestHandler
 
 from fanout.client import Client
+from fanout.server.app import Server
 from fanout.server.session import Session
 from fanout.server.transports.websocket import WebSocketConnection
 from tests.server.conftest import OPEN
 from tests.server.peer import Peer, connect
-from tests.server.running import InProcess, Process, get, raw_socket, serving, with_options
+from tests.server.running import (
+    InProcess,
+    Process,
+    config_of,
+    get,
+    raw_socket,
+    serving,
+    with_options,
+)
 
 PRESENT = with_options(OPEN, presence=True, join_leave=True, force_push_join_leave=True)
 
@@ -111,6 +120,25 @@ async def test_a_hangup_ends_nothing(own_process: Process) -> None:
         assert await peer.call(subscribe={"channel": "news"}) == {"subscribe": {}}
         assert (await get(f"{own_process.http}/health"))[0] == 200
     assert await asyncio.to_thread(own_process.stop) == 0
+
+
+async def test_a_hangup_that_a_program_listens_to_stays_its_own() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, frame: heard.append(number))
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        serving_it = asyncio.create_task(Server(config_of(OPEN)).serve())
+        async with asyncio.timeout(10):
+            while signal.getsignal(signal.SIGTERM) is terminate:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        signal.raise_signal(signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving_it, 10)
+        signal.raise_signal(signal.SIGHUP)
+        assert heard == [signal.SIGHUP] * 2
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, terminate)
 
 
 async def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:

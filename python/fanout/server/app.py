@@ -192,6 +192,7 @@ class Server:
         finally:
             await self.stop()
             for number in (*_SIGNALS, signal.SIGHUP):
+                # False where it is not the loop's: a program has its own for SIGHUP.
                 asyncio.get_running_loop().remove_signal_handler(number)
         logger.info("stopped")
 
@@ -250,10 +251,12 @@ def _watch_signals() -> asyncio.Event:
     asked = asyncio.Event()
     for number in _SIGNALS:
         loop.add_signal_handler(number, asked.set)
-    # To Centrifugo it says to read its configuration again.
-    loop.add_signal_handler(
-        signal.SIGHUP, logger.warning,
-        "SIGHUP changes nothing: the configuration is read at the start alone")
+    # To Centrifugo it says to read its configuration again. `nohup`, and a program, may have
+    # decided already what it is here.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        loop.add_signal_handler(
+            signal.SIGHUP, logger.warning,
+            "SIGHUP changes nothing: the configuration is read at the start alone")
     return asked
 
 
