@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fanout import codes
@@ -148,7 +148,7 @@ class Client:
 
         With server-side subscriptions the outbox is held back at the return:
         release it with the reply, which so comes before their messages. Then
-        call :meth:`announce_connected`.
+        call :meth:`announce_connected` with their channels.
         """
         handler = self.node.handlers.connect
         if handler is None:
@@ -177,11 +177,10 @@ class Client:
         return ConnectResult(
             reply.data, subs, self.expire_at if self._client_refresh else 0.0)
 
-    def announce_connected(self) -> None:
-        """The client has its connect reply: tell the application, and its channels."""
-        if self._made_channels is not None:
-            for channel in self._made_channels.server_side:
-                self.announce(channel)
+    def announce_connected(self, channels: Iterable[str] = ()) -> None:
+        """The client has its connect reply: tell the application, and the channels in it."""
+        for channel in channels:
+            self.announce(channel)
         if self.node.handlers.connected is not None and not self.closed:
             self.node.background(answer(self.node.handlers.connected, self))
 
@@ -299,7 +298,7 @@ class Client:
 
     async def refresh(self, event: RefreshEvent) -> float:
         """Prolong the connection; when it expires now (seconds since 1970; 0: never)."""
-        if not event.token:
+        if not (event.token and self._client_refresh):
             raise codes.DISCONNECT_BAD_REQUEST()
         handler = self.node.handlers.refresh
         if handler is None:

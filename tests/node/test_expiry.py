@@ -82,6 +82,20 @@ async def test_a_refresh_that_comes_to_nothing(reply: RefreshReply | None) -> No
         assert caught.value.code == 3005
 
 
+async def test_a_client_that_is_not_to_refresh_itself() -> None:
+    """Else it could have the application asked as often as it likes."""
+    async with made() as node:
+        connects(node, expire_at=time.time() + 100, client_refresh=False)
+        asked = []
+        node.on_refresh(lambda client, event: asked.append(event))
+        connection = Connection(node)
+        await connection.connect()
+        with pytest.raises(Disconnect) as caught:
+            await connection.client.refresh(RefreshEvent("token"))
+        assert caught.value.code == 3501
+        assert not asked
+
+
 async def test_the_node_refreshes() -> None:
     async with made() as node:
         connects(node, expire_at=time.time() + SOON, client_refresh=False)
