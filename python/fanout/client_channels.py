@@ -74,12 +74,6 @@ class ClientChannels:
         taken = self._outbox.num_channels + len(self.pending)
         return taken >= self._node.client_channel_limit
 
-    @property
-    def server_side(self) -> list[str]:
-        """Those whose subscription was made by the application."""
-        subscriptions = self._subscriptions or {}
-        return [channel for channel, own in subscriptions.items() if own.server_side]
-
     def subscription(self, channel: str) -> ClientSubscription:
         """What the subscription has of its own; only to be read."""
         if self._subscriptions is None:

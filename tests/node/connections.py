@@ -77,7 +77,7 @@ class Connection:
         result = await self.client.connect(
             ConnectEvent(self.client.id, token=token, subs=subs or {}))
         self._outbox.let_go(websocket_frame(1, CONNECTED))
-        self.client.announce_connected()
+        self.client.announce_connected(result.subs)
         return result
 
     async def subscribe(

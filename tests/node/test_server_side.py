@@ -192,6 +192,21 @@ async def test_reject_unrecovered() -> None:
         assert connection.client.channels == [] and await node.presence("a") == {}
 
 
+async def test_who_is_subscribed_while_it_connects_joins_once() -> None:
+    async with Node(options=KEPT) as node:
+        connects(node, subs={"a": SubscribeReply()})
+        watcher = await Connection.made(node)
+        await watcher.client.subscribe_by_server("x", SubscribeReply(push_join_leave=True))
+        await watcher.client.unsubscribe("a")
+        watcher.pushes()
+        connection = Connection(node)
+        result = await connection.client.connect(ConnectEvent(connection.client.id))
+        await connection.client.subscribe_by_server("x")
+        connection.client.announce_connected(result.subs)
+        joins = [push for push in watcher.pushes() if "join" in push]
+        assert [join["channel"] for join in joins] == ["x"]
+
+
 # While a client is being subscribed
 
 

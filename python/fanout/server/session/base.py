@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as TypingProtocol
@@ -259,8 +259,11 @@ class BaseSession:
             logger.warning("the reply to a subscribe to %r cannot be said: %s", channel, error)
             raise codes.DISCONNECT_INAPPROPRIATE_PROTOCOL() from None
 
-    def _connected(self, payload: bytes) -> None:
-        """Send the answer to a connect, before all that waits for it."""
+    def _connected(self, payload: bytes, channels: Iterable[str]) -> None:
+        """Send the answer to a connect, before all that waits for it.
+
+        ``channels`` are those that it says the client is subscribed to.
+        """
         if self.client.closed:
             return
         self._sink.outbox.let_go(self._sink.framing.frame(payload))
@@ -270,7 +273,7 @@ class BaseSession:
         elif self._timer is not None:
             self._timer.cancel()
         self._log(logging.DEBUG, "a client connected")
-        self.client.announce_connected()
+        self.client.announce_connected(channels)
 
     def _send(self, payload: bytes) -> None:
         if not self.client.closed:

@@ -218,7 +218,7 @@ class Session(BaseSession):
                 "a connect failed", extra=fields(client=self.client.id, user=self.client.user))
             raise codes.DISCONNECT_INTERNAL() from None
         result.pong = bool(result.ping) and self._expects_pongs
-        self._connected(self._protocol.reply(Reply(id=id, connect=result)))
+        self._connected(self._protocol.reply(Reply(id=id, connect=result)), result.subs)
 
     async def _subscribe(self, id: int, request: wire.SubscribeRequest) -> None:
         result = await self.client.subscribe(subscribe_event(request, request.channel))

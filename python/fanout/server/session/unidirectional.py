@@ -52,7 +52,7 @@ class UniSession(BaseSession):
             raise codes.DISCONNECT_INTERNAL() from None
         finally:
             commands.done("connect", perf_counter() - began)
-        self._connected(self._protocol.push(wire.Push(connect=result)))
+        self._connected(self._protocol.push(wire.Push(connect=result)), result.subs)
 
     def push_refresh(self, expire_at: float) -> None:
         self._push(wire.Push(refresh=wire.RefreshPush(expire_at > 0, time_left(expire_at))))
