@@ -23,6 +23,7 @@ from fanout._outbox import Outbox
 from fanout.client import Client
 from fanout.client_subscription import SubscribeResult
 from fanout.codes import Disconnect, DisconnectCode
+from fanout.errors import BackpressureError, EngineUnavailableError
 from fanout.events import ConnectEvent
 from fanout.node import Node
 from fanout.server.log import fields, logger
@@ -258,6 +259,14 @@ class BaseSession:
         except ValueError as error:
             logger.warning("the reply to a subscribe to %r cannot be said: %s", channel, error)
             raise codes.DISCONNECT_INAPPROPRIATE_PROTOCOL() from None
+
+    def _log_failed_connect(self, error: Exception) -> None:
+        known = fields(client=self.client.id, user=self.client.user)
+        if isinstance(error, (EngineUnavailableError, BackpressureError)):
+            # The engine's link has told already: no place in the code for each client.
+            logger.warning("a connect failed: %s", error, extra=known)
+        else:
+            logger.error("a connect failed", exc_info=error, extra=known)
 
     def _connected(self, payload: bytes, channels: Iterable[str]) -> None:
         """Send the answer to a connect, before all that waits for it.

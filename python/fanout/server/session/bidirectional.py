@@ -210,12 +210,11 @@ class Session(BaseSession):
             result = await self._connect(request)
         except (Disconnect, ClientError):
             raise
-        except Exception:
+        except Exception as error:
             if not self.client.connected:
                 raise
             # It is half connected, to some channels perhaps: it must begin anew.
-            logger.exception(
-                "a connect failed", extra=fields(client=self.client.id, user=self.client.user))
+            self._log_failed_connect(error)
             raise codes.DISCONNECT_INTERNAL() from None
         result.pong = bool(result.ping) and self._expects_pongs
         self._connected(self._protocol.reply(Reply(id=id, connect=result)), result.subs)

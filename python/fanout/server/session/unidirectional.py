@@ -7,7 +7,6 @@ from time import perf_counter
 from fanout import codes
 from fanout.codes import ClientError, Disconnect
 from fanout.node import Node
-from fanout.server.log import logger
 from fanout.server.protocol import UNI_JSON
 from fanout.server.protocol import messages as wire
 from fanout.server.session.base import BaseSession, SessionRequest, SessionSettings
@@ -47,8 +46,8 @@ class UniSession(BaseSession):
             raise
         except Disconnect:
             raise
-        except Exception:
-            logger.exception("a connect failed")
+        except Exception as error:
+            self._log_failed_connect(error)
             raise codes.DISCONNECT_INTERNAL() from None
         finally:
             commands.done("connect", perf_counter() - began)
