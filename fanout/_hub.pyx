@@ -241,6 +241,7 @@ cdef class Hub:
             return self.broadcast_deltas(channel, message, record)
         encodings = record.encodings
         if encodings:
+            # Not in a function of _delivery, as with deltas: that costs a small channel 2 to 8 %.
             frames = [None] * len(self.encoders)
             for encoding in range(len(self.encoders)):
                 if encodings >> encoding & 1:
