@@ -369,7 +369,10 @@ class Positions:
         newest = _top(page) if page.position == track.position else track.last
         if newest is None or wanted is None or wanted.matches(newest.tags):
             return None if newest is None else [newest]
-        return await self._newest_wanted(track, wanted)
+        found = await self._newest_wanted(track, wanted)
+        # What came behind it is not the client's, so its place may still be there.
+        had = found is not None and since == StreamPosition(found[0].offset, track.epoch)
+        return [] if had else found
 
     async def _newest_wanted(self, track: Track, wanted: TagsFilter) -> list[Message] | None:
         for _ in range(TRIES):

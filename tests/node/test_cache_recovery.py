@@ -86,6 +86,27 @@ async def test_the_newest_that_a_filter_lets_through() -> None:
         assert (data(result), result.position) == (None, top)
 
 
+async def test_who_has_the_newest_that_a_filter_lets_through_is_not_given_it_again() -> None:
+    wanted = TagsFilter(key="kind", cmp="eq", val="goal")
+    options = dataclasses.replace(UNASKED, tags_filter=True, history_size=10)
+    async with made(options) as node:
+        before = await node.publish("a", b"1", tags={"kind": "goal"})
+        has = await node.publish("a", b"2", tags={"kind": "goal"})
+        top = await node.publish("a", b"3", tags={"kind": "card"})
+        connection = await Connection.made(node)
+
+        async def back(since: StreamPosition) -> list[bytes] | None:
+            result = await connection.client.subscribe(
+                SubscribeEvent("a", since=since, tags_filter=wanted))
+            await connection.client.unsubscribe("a")
+            assert result.position == top
+            return data(result)
+
+        assert await back(has) == []
+        assert await back(before) == [b"2"]
+        assert await back(StreamPosition(has.offset, "another")) == [b"2"]
+
+
 @pytest.mark.parametrize(("options", "given"), [(OPTIONS, None), (UNASKED, [b"1"])])
 async def test_who_did_not_ask(options: ChannelOptions, given: list[bytes] | None) -> None:
     async with made(options) as node:
