@@ -370,8 +370,10 @@ class Positions:
         if newest is None or wanted is None or wanted.matches(newest.tags):
             return None if newest is None else [newest]
         found = await self._newest_wanted(track, wanted)
-        # What came behind it is not the client's, so its place may still be there.
-        had = found is not None and since == StreamPosition(found[0].offset, track.epoch)
+        # What came behind it is not the client's, so its place may still be there, or further.
+        had = (
+            found is not None and since is not None and since.epoch == track.epoch
+            and found[0].offset <= since.offset <= track.offset)
         return [] if had else found
 
     async def _newest_wanted(self, track: Track, wanted: TagsFilter) -> list[Message] | None:

@@ -92,7 +92,8 @@ async def test_who_has_the_newest_that_a_filter_lets_through_is_not_given_it_aga
     async with made(options) as node:
         before = await node.publish("a", b"1", tags={"kind": "goal"})
         has = await node.publish("a", b"2", tags={"kind": "goal"})
-        top = await node.publish("a", b"3", tags={"kind": "card"})
+        told = await node.publish("a", b"3", tags={"kind": "card"})
+        top = await node.publish("a", b"4", tags={"kind": "card"})
         connection = await Connection.made(node)
 
         async def back(since: StreamPosition) -> list[bytes] | None:
@@ -103,8 +104,12 @@ async def test_who_has_the_newest_that_a_filter_lets_through_is_not_given_it_aga
             return data(result)
 
         assert await back(has) == []
+        assert await back(told) == []
+        assert await back(top) == []
         assert await back(before) == [b"2"]
         assert await back(StreamPosition(has.offset, "another")) == [b"2"]
+        # Of a stream that was set back.
+        assert await back(StreamPosition(top.offset + 1, top.epoch)) == [b"2"]
 
 
 @pytest.mark.parametrize(("options", "given"), [(OPTIONS, None), (UNASKED, [b"1"])])
