@@ -8,7 +8,7 @@ from collections.abc import Callable
 __all__ = ["Alarm"]
 
 _LATE = 0.05        # seconds by which a timer is late when the loop was busy with something else
-_SECOND_LOOK = 0.01     # seconds after which it looks again, then what came meanwhile was read
+_SECOND_LOOK = 0.1      # seconds after which it looks again, then what came meanwhile was read
 
 
 class Alarm:

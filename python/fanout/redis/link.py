@@ -28,7 +28,7 @@ Never more than the time limit of operations, which wait for the attempt.
 """
 _LATE = 0.05
 """Seconds by which a timer is late when the loop was busy with something else."""
-SECOND_LOOK = 0.01
+SECOND_LOOK = 0.1
 """Seconds after which a late timer looks again; that one is late at most once more."""
 _WRITE_BUFFER = 256 * 1024
 """Bytes that a transport may hold before the link keeps back what follows."""
