@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,16 +111,27 @@ async def test_after_a_signal_the_server_goes_on_for_as_long_as_it_was_told(
     assert await asyncio.to_thread(server.wait) == -signal.SIGTERM
 
 
-async def test_a_hangup_ends_nothing(own_process: Process) -> None:
+@pytest.fixture
+def hangup(request: pytest.FixtureRequest) -> Iterator[signal.Handlers]:
+    """What SIGHUP is to the processes that a test starts; ``nohup`` has it ignored."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield request.param
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("hangup", [signal.SIG_DFL, signal.SIG_IGN], indirect=True)
+async def test_a_hangup_ends_nothing(hangup: signal.Handlers, own_process: Process) -> None:
     async with await connect(own_process.url) as peer:
         await peer.call(connect={})
         own_process.kill(signal.SIGHUP)
-        async with asyncio.timeout(10):
-            while "SIGHUP" not in "".join(own_process.log) and own_process.is_running:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        if hangup is signal.SIG_DFL:
+            async with asyncio.timeout(10):
+                while "SIGHUP" not in "".join(own_process.log) and own_process.is_running:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
         assert await peer.call(subscribe={"channel": "news"}) == {"subscribe": {}}
         assert (await get(f"{own_process.http}/health"))[0] == 200
     assert await asyncio.to_thread(own_process.stop) == 0
+    assert ("SIGHUP" in "".join(own_process.log)) is (hangup is signal.SIG_DFL)
 
 
 async def test_a_hangup_that_a_program_listens_to_stays_its_own() -> None:
