@@ -43,10 +43,17 @@ T = TypeVar("T")
 Reader = Callable[[object], T]
 
 MAX_UINT32 = 0xFFFFFFFF
+_BOOLEANS = {"true": True, "false": False}
+_DIGITS = re.compile("-?[0-9]{1,19}", re.ASCII)
 
 
 def boolean(value: object) -> bool:
-    """``true`` or ``false``, not the numbers or words that other programs take for them."""
+    """``true`` or ``false``, not the numbers or words that other programs take for them.
+
+    In quotes too, as templates write them and Centrifugo takes them.
+    """
+    if isinstance(value, str) and value in _BOOLEANS:
+        return _BOOLEANS[value]
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
     return value
@@ -54,13 +61,18 @@ def boolean(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Reads a whole number from ``low`` to ``high``; ``zero`` says what 0 means, for the rule."""
+    """Reads a whole number from ``low`` to ``high``; ``zero`` says what 0 means, for the rule.
+
+    In quotes too, as templates write it and Centrifugo takes it.
+    """
 
     low: int
     high: int = MAX_UINT32
     zero: str = ""
 
     def __call__(self, value: object) -> int:
+        if isinstance(value, str) and _DIGITS.fullmatch(value):
+            value = int(value)
         if (
             not isinstance(value, int)
             or isinstance(value, bool)
