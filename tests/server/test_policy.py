@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ KEPT: dict[str, Any] = {
 }
 
 
-async def test_a_proxy_in_front_says_who_connects() -> None:
+async def test_a_proxy_in_front_says_who_connects(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fanout")
     settings = {
         "client": {"user_id_http_header": "X-User-Id"},
         "channel": {"without_namespace": {**KEPT, "presence": True}},
@@ -30,6 +32,8 @@ async def test_a_proxy_in_front_says_who_connects() -> None:
         async with await server.peer() as peer:
             await peer.send({"id": 1, "connect": {}})
             assert await peer.closed() == (3501, "bad request")
+    refused = [line for line in caplog.messages if "without a token is refused" in line]
+    assert len(refused) == 1 and "allow_anonymous_connect_without_token" in refused[0]
 
 
 @pytest.mark.parametrize(("option", "recoverable"), [("recovery", True), ("positioning", False)])

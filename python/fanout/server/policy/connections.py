@@ -20,6 +20,7 @@ from fanout.events import (
 )
 from fanout.node import Node
 from fanout.server.config import Config
+from fanout.server.log import logger
 from fanout.server.permissions import Permissions
 from fanout.server.policy.state import AskingClient, ClientState
 from fanout.server.policy.tokens import Tokens
@@ -117,7 +118,12 @@ class Connections:
 
     def _by_configuration(self, event: ConnectEvent) -> ConnectReply:
         user = self._permissions.user(event.headers)
-        _check(self._permissions.may_connect(user))
+        refusal = self._permissions.may_connect(user)
+        if refusal is not None and not user:
+            # The client hears no more than of a broken frame.
+            logger.info("a connect without a token is refused: no proxy decides, and "
+                        "client.allow_anonymous_connect_without_token is off")
+        _check(refusal)
         return ConnectReply(user, info=_visitor(event.data) if self._demo else b"")
 
     def _personal_channel(self, user: str) -> str:
