@@ -228,8 +228,10 @@ class Run:
                 max(0.0, min(_PAUSE, started + ledger.sent / plan.rate - loop.time()))
                 if ledger.sent >= due else _PAUSE)
         self.elapsed = min(plan.duration, loop.time() - started)
-        # A run that ends on time but did not publish all it should was held up.
-        self._held = ledger.sent < count and not self.stopped
+        # A run that ends on time but did not publish all it should was held up; one that
+        # ends before has lost its publishers.
+        self._held = (
+            ledger.sent < count and self.elapsed >= plan.duration and not self.stopped)
 
     def _turns(self, publishers: list[Publisher]) -> Iterator[tuple[Publisher, int] | None]:
         """Who publishes next, and into which channel; None when all are busy."""

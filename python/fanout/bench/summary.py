@@ -160,13 +160,13 @@ class Summary:
         ]
         if self.interrupted:
             lines.append("the run was ended early")
-        if self.behind and self.sent:
+        if self.rate_asked and self.connected and not (self.sent or self.interrupted):
+            lines.append("nothing was sent: there was no connection to publish by")
+        elif self.behind:
             lines.append(
                 f"the publishers sent {_per_second(self.sent, self.publishing):,.0f} messages/s, "
                 f"not the {self.rate_asked:,.0f}/s asked: they, or the answers they wait for, "
                 "were too slow")
-        elif self.behind:
-            lines.append("nothing was sent: there was no connection to publish by")
         if self.client_cpu >= _BUSY:
             lines.append(
                 "the client was busy all the time: rates and latencies are rather its own "
