@@ -640,8 +640,9 @@ class Positions:
 
     def _begin_anew(self, track: Track, page: HistoryPage) -> None:
         log.warning(
-            "what follows %s in %r cannot be had, its stream is at %s: its subscribers begin anew",
-            track.position, track.channel, page.position)
+            "what follows offset %d of %s in %r cannot be had, its stream is at offset %d of %s:"
+            " its subscribers begin anew",
+            track.offset, track.epoch, track.channel, page.position.offset, page.position.epoch)
         track.begin_anew(page)
         self.insufficient(track.channel)
 
