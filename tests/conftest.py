@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import uvloop
@@ -89,3 +89,14 @@ def pytest_terminal_summary(
 def clock() -> ManualClock:
     """Seconds that pass only when the test says so."""
     return ManualClock()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is freed in the test is freed by its references alone."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,17 +23,9 @@ from fanout import (
 from fanout.deadline import Deadline
 from tests.node.connections import Connection
 
+pytestmark = pytest.mark.usefixtures("no_collector")
+
 LATER = time.time() + 3600
-
-
-@pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 async def made(node: Node, *, client_refresh: bool = True) -> Connection:

@@ -18,7 +18,7 @@ import struct
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import jwt
@@ -49,17 +49,7 @@ STREAMS = [kind for kind in KINDS if "websocket" not in kind]
 SOCKETS = [kind for kind in KINDS if "websocket" in kind]
 TEXT, CLOSE = 1, 8
 
-pytestmark = pytest.mark.usefixtures("quiet")
-
-
-@pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+pytestmark = pytest.mark.usefixtures("quiet", "no_collector")
 
 
 def token(**claims: Any) -> str:
