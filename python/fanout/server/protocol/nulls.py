@@ -7,12 +7,13 @@ are left alone: there it is a value.
 
 from __future__ import annotations
 
-from typing import TypeVar
+import functools
+from typing import TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Raw, Struct
 
-from fanout.server.protocol import messages as wire
+from fanout.server.protocol.messages import FilterNode
 
 __all__ = ["decode_without_nulls"]
 
@@ -21,29 +22,6 @@ Members = dict[str, Raw]
 
 _members = msgspec.json.Decoder(Members)
 _encode = msgspec.json.Encoder().encode
-
-# Fields that are objects with fields of their own. Filters are not among them:
-# they are as deep as their sender likes, and each level is read once more here.
-_REQUESTS: dict[str, type[Struct]] = {
-    "connect": wire.ConnectRequest,
-    "subscribe": wire.SubscribeRequest,
-    "unsubscribe": wire.ChannelRequest,
-    "publish": wire.PublishRequest,
-    "presence": wire.ChannelRequest,
-    "presence_stats": wire.ChannelRequest,
-    "history": wire.HistoryRequest,
-    "rpc": wire.RPCRequest,
-    "send": wire.DataRequest,
-    "refresh": wire.RefreshRequest,
-    "sub_refresh": wire.SubRefreshRequest,
-}
-_OBJECTS: dict[type[Struct], dict[str, type[Struct]]] = {
-    wire.Command: _REQUESTS,
-    wire.HistoryRequest: {"since": wire.Position},
-}
-_MAPS: dict[type[Struct], dict[str, type[Struct]]] = {
-    wire.ConnectRequest: {"subs": wire.SubscribeRequest},
-}
 _PAYLOAD = "data"       # in every request that has one
 
 
@@ -58,20 +36,34 @@ def decode_without_nulls(frame: bytes, decoder: msgspec.json.Decoder[S]) -> list
     ]
 
 
+@functools.cache
+def _objects(struct: type[Struct]) -> dict[str, tuple[type[Struct], bool]]:
+    """The fields that are objects with fields of their own, or, with True, tables of such.
+
+    Filters are not among them: they are as deep as their sender likes, and each
+    level is read once more here.
+    """
+    found = {}
+    for field in msgspec.structs.fields(struct):
+        for part in get_args(field.type):
+            if isinstance(part, type) and issubclass(part, Struct) and part is not FilterNode:
+                found[field.encode_name] = part, get_origin(field.type) is dict
+    return found
+
+
 def _without_nulls(members: Members, struct: type[Struct]) -> dict[str, object]:
-    objects, maps = _OBJECTS.get(struct, {}), _MAPS.get(struct, {})
     kept: dict[str, object] = {}
     for name, value in members.items():
         if name == _PAYLOAD or b"null" not in bytes(value):
             kept[name] = value
         elif bytes(value) == b"null":
             pass
-        elif name in objects:
-            kept[name] = _without_nulls(_members.decode(value), objects[name])
-        elif name in maps:
+        elif name in _objects(struct):
+            part, is_table = _objects(struct)[name]
+            inner = _members.decode(value)
             kept[name] = {
-                key: _without_nulls(_members.decode(item), maps[name])
-                for key, item in _members.decode(value).items()}
+                key: _without_nulls(_members.decode(item), part) for key, item in inner.items()
+            } if is_table else _without_nulls(inner, part)
         else:
             kept[name] = value
     return kept
